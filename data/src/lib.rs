@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod classes;
+mod error;
+mod groups;
+mod ledger;
+mod order;
+mod seeding;
+mod shapes;
+mod source;
+mod table;
+mod templates;
+
+pub use classes::ClassList;
+pub use error::{Error, MissingColumn};
+pub use groups::Groups;
+pub use ledger::Ledger;
+pub use order::{order, sample_seed};
+pub use shapes::{
+    Colour, Object, Relation, Scene, Shape, Shapes, ShapesConfig, Size, Split, is_held_out,
+};
+pub use source::{ImageData, Place, Reason, Sample, SampleError, Source};
+pub use table::{Separator, Table, TableConfig};
+pub use templates::{CLIP_TEMPLATES, Templates};

@@ -1,0 +1,209 @@
+//! What every source of pairs offers, and why one of its samples may be unusable.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::Groups;
+
+/// Pairs of a picture and a caption, addressed by index.
+///
+/// A picture with five captions is five pairs; [`groups`](Source::groups) says which pairs share a picture. Sources
+/// are shared by the worker threads, so nothing here changes them: `sample(i)` is the same at every call.
+pub trait Source: Send + Sync {
+    /// What messages call this source: the path of a table, `shapes/train`.
+    fn name(&self) -> &str;
+
+    /// The number of pairs.
+    fn len(&self) -> usize;
+
+    /// Whether there are no pairs.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The picture and the caption of pair `index`.
+    ///
+    /// # Errors
+    ///
+    /// Where the picture cannot be had: skip the sample and put the error into a [`Ledger`](crate::Ledger).
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below [`len`](Source::len), as do the other methods that take one.
+    fn sample(&self, index: usize) -> Result<Sample, SampleError>;
+
+    /// The caption of pair `index`, without touching its picture.
+    fn caption(&self, index: usize) -> Cow<'_, str>;
+
+    /// What identifies the picture of pair `index`: pairs with the same key show the same picture.
+    fn image_key(&self, index: usize) -> Cow<'_, str>;
+
+    /// Which pairs share a picture or a caption; retrieval needs it.
+    fn groups(&self) -> Groups {
+        Groups::new(self.len(), |i| self.image_key(i), |i| self.caption(i))
+    }
+}
+
+/// One picture with one of its captions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sample {
+    /// Where in its source the sample stands, for messages.
+    pub place: Place,
+    /// The picture.
+    pub image: ImageData,
+    /// The caption, as it stands in the source.
+    pub caption: String,
+}
+
+/// A picture as a source hands it out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageData {
+    /// A picture file, not yet decoded.
+    Encoded {
+        /// The bytes of the file; never empty.
+        bytes: Vec<u8>,
+        /// Where the bytes come from, for messages: never open it.
+        path: PathBuf,
+    },
+    /// Pixels.
+    Rgb {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+        /// `height` rows of `width` pixels of three bytes: red, green, blue.
+        pixels: Vec<u8>,
+    },
+}
+
+/// Where in its source a sample stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A line of a text file, from 1. A row with a line break in a quoted field is named by its first line.
+    Line(u64),
+    /// The key of a sample.
+    Key(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(line) => write!(f, "line {line}"),
+            Self::Key(key) => write!(f, "sample `{key}`"),
+        }
+    }
+}
+
+/// A sample that cannot be used; the others can. It is skipped and counted, or ends a strict run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}, {place}: {reason}")]
+pub struct SampleError {
+    /// The name of the source.
+    pub origin: String,
+    /// The row or key.
+    pub place: Place,
+    /// What is wrong.
+    pub reason: Reason,
+}
+
+/// Why a sample cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A row with too few or too many fields.
+    #[error(
+        "expected {expected} fields as in the header, found {found}; quote fields with separators inside"
+    )]
+    FieldCount {
+        /// Columns of the header.
+        expected: usize,
+        /// Fields of the row.
+        found: usize,
+    },
+    /// A row that is not UTF-8.
+    #[error("column `{column}` is not UTF-8; save the table as UTF-8")]
+    NotUtf8 {
+        /// The column.
+        column: String,
+    },
+    /// A caption of nothing or of blanks.
+    #[error("the caption is empty")]
+    EmptyCaption,
+    /// A caption above the limit.
+    #[error("the caption has {found} bytes, over the limit of {limit} (`max_caption_bytes`)")]
+    LongCaption {
+        /// Bytes of the caption.
+        found: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A row without a path.
+    #[error("the path of the image is empty")]
+    EmptyPath,
+    /// A picture that does not exist.
+    #[error("{} does not exist; paths are relative to {}", path.display(), root.display())]
+    Missing {
+        /// The picture.
+        path: PathBuf,
+        /// The folder that relative paths start from.
+        root: PathBuf,
+    },
+    /// A path that is a folder, a device or a pipe.
+    #[error("{} is {found}, not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// A file of 0 bytes.
+    #[error("{} is empty (0 bytes)", path.display())]
+    EmptyFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file above the limit.
+    #[error("{} has more than {limit} bytes (`max_image_bytes`)", path.display())]
+    LargeFile {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// A file that the system does not let us read.
+    #[error("{} cannot be read: {message}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        message: String,
+    },
+    /// A picture that the decoder refuses; sources do not decode, so this is for whoever does.
+    #[error("{} cannot be decoded: {message}", path.display())]
+    Undecodable {
+        /// The picture.
+        path: PathBuf,
+        /// What the decoder says.
+        message: String,
+    },
+}
+
+impl Reason {
+    /// A few words for the kind of fault, the same for all samples that have it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::FieldCount { .. } => "wrong number of fields",
+            Self::NotUtf8 { .. } => "not UTF-8",
+            Self::EmptyCaption => "empty caption",
+            Self::LongCaption { .. } => "caption too long",
+            Self::EmptyPath => "empty path",
+            Self::Missing { .. } => "missing file",
+            Self::NotAFile { .. } => "not a file",
+            Self::EmptyFile { .. } => "empty file",
+            Self::LargeFile { .. } => "file too large",
+            Self::Unreadable { .. } => "unreadable file",
+            Self::Undecodable { .. } => "undecodable image",
+        }
+    }
+}

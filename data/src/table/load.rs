@@ -1,0 +1,220 @@
+//! Reading a table row by row: what is usable, what is skipped, what ends the reading.
+
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+
+use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+
+use super::header::Header;
+use super::{Rows, TableConfig};
+use crate::{Error, Ledger, Place, Reason, SampleError};
+
+/// How much of a table is looked at to find its header, in bytes.
+const START: u64 = 64 << 10;
+
+/// A row that no table holds, read after the last one. If it does not come out as a row of its own, then a quoted
+/// field has swallowed it: a quote was left open.
+const SENTINEL: &[u8] = b"\x1f\x1eend of table\x1e\x1f";
+
+pub(super) struct Loaded {
+    pub(super) rows: Rows,
+    pub(super) skipped: Ledger,
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads the rows of the table at `path`.
+pub(super) fn load(path: &Path, config: &TableConfig) -> Result<Loaded, Error> {
+    let unreadable = |source| Error::Unreadable {
+        path: path.into(),
+        source,
+    };
+    let mut file = File::open(path).map_err(unreadable)?;
+    let mut start = Vec::new();
+    file.by_ref()
+        .take(START)
+        .read_to_end(&mut start)
+        .map_err(unreadable)?;
+    if start.starts_with(b"\xef\xbb\xbf") {
+        start.drain(..3);
+    }
+    let header = Header::find(path, &start, config)?;
+    let sentinel = [b"\n", SENTINEL, b"\n"].concat();
+    let input = Cursor::new(start).chain(file).chain(Cursor::new(sentinel));
+    let input = Capped {
+        input,
+        left: 0,
+        exceeded: false,
+    };
+    let mut loader = Loader {
+        path,
+        config,
+        header,
+        loaded: Loaded {
+            rows: Rows::default(),
+            skipped: Ledger::new(),
+            notes: Vec::new(),
+        },
+    };
+    loader.read(input)?;
+    loader.finish()
+}
+
+/// A CSV reader in which only `\n` ends a row, so that lines are counted as editors count them.
+pub(super) fn reader<R: Read>(input: R, separator: u8, quoting: bool) -> Reader<R> {
+    ReaderBuilder::new()
+        .delimiter(separator)
+        .quoting(quoting)
+        .flexible(true)
+        .has_headers(false)
+        .terminator(Terminator::Any(b'\n'))
+        .from_reader(input)
+}
+
+/// Whether a row is a blank line.
+pub(super) fn is_blank(record: &ByteRecord) -> bool {
+    record.len() == 1 && record[0].trim_ascii().is_empty()
+}
+
+/// An input that fails once too much was read without [`Capped::left`] being set again: an open quote must not pull
+/// the whole of a large file into memory.
+struct Capped<R> {
+    input: R,
+    left: usize,
+    exceeded: bool,
+}
+
+impl<R: Read> Read for Capped<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            self.exceeded = true;
+            return Err(io::Error::other("row too long"));
+        }
+        let room = buffer.len().min(self.left);
+        let read = self.input.read(&mut buffer[..room])?;
+        self.left -= read;
+        Ok(read)
+    }
+}
+
+struct Loader<'a> {
+    path: &'a Path,
+    config: &'a TableConfig,
+    header: Header,
+    loaded: Loaded,
+}
+
+impl Loader<'_> {
+    fn read<R: Read>(&mut self, input: Capped<R>) -> Result<(), Error> {
+        let mut reader = reader(input, self.header.separator, self.config.quoting);
+        let mut record = ByteRecord::new();
+        let mut line = 0;
+        let mut header_passed = false;
+        loop {
+            let next = reader.position().line();
+            reader.get_mut().left = self.config.max_row_bytes.max(1);
+            let more = reader.read_byte_record(&mut record);
+            if !more.map_err(|error| self.broken(next, &reader, error))? {
+                // The last row held the sentinel and had no line end of its own, hence the 1.
+                return Err(Error::OpenQuote {
+                    path: self.path.into(),
+                    line: line + 1,
+                });
+            }
+            // The reader counts blank lines to the row after them, so count back from the end of the row.
+            let breaks = record
+                .as_slice()
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count() as u64;
+            line = reader.position().line() - 1 - breaks;
+            if record.len() == 1 && &record[0] == SENTINEL {
+                return Ok(());
+            }
+            if is_blank(&record) {
+                continue;
+            }
+            if std::mem::replace(&mut header_passed, true) {
+                self.row(line, &record);
+            }
+        }
+    }
+
+    fn broken<R: Read>(&self, line: u64, reader: &Reader<Capped<R>>, error: csv::Error) -> Error {
+        let path = self.path.into();
+        if reader.get_ref().exceeded {
+            return Error::LongRow {
+                path,
+                line,
+                limit: self.config.max_row_bytes,
+            };
+        }
+        Error::Unreadable {
+            path,
+            source: error.into(),
+        }
+    }
+
+    fn row(&mut self, line: u64, record: &ByteRecord) {
+        match self.pair(record) {
+            Ok((path, caption)) => self.loaded.rows.push(line, path, caption),
+            Err(reason) => self.loaded.skipped.record(SampleError {
+                origin: self.path.display().to_string(),
+                place: Place::Line(line),
+                reason,
+            }),
+        }
+    }
+
+    /// The path and the caption of a row, if both can be used.
+    fn pair<'r>(&self, record: &'r ByteRecord) -> Result<(&'r str, &'r str), Reason> {
+        let expected = self.header.columns;
+        if record.len() != expected {
+            return Err(Reason::FieldCount {
+                expected,
+                found: record.len(),
+            });
+        }
+        let path = field(record, self.header.image, &self.config.image_column)?;
+        let caption = field(record, self.header.caption, &self.config.caption_column)?;
+        if path.trim().is_empty() {
+            return Err(Reason::EmptyPath);
+        }
+        if caption.trim().is_empty() {
+            return Err(Reason::EmptyCaption);
+        }
+        let (found, limit) = (caption.len(), self.config.max_caption_bytes);
+        if found > limit {
+            return Err(Reason::LongCaption { found, limit });
+        }
+        Ok((path, caption))
+    }
+
+    fn finish(mut self) -> Result<Loaded, Error> {
+        let path = self.path.into();
+        if self.loaded.rows.len() == 0 && self.loaded.skipped.is_empty() {
+            return Err(Error::NoRows { path });
+        }
+        if self.loaded.rows.len() == 0 {
+            return Err(Error::NothingUsable {
+                path,
+                skipped: Box::new(self.loaded.skipped),
+            });
+        }
+        self.loaded.notes.extend(self.header.note.take());
+        Ok(self.loaded)
+    }
+}
+
+fn field<'r>(record: &'r ByteRecord, index: usize, column: &str) -> Result<&'r str, Reason> {
+    let bytes = &record[index];
+    let last = index + 1 == record.len();
+    let bytes = if last {
+        bytes.strip_suffix(b"\r").unwrap_or(bytes)
+    } else {
+        bytes
+    };
+    std::str::from_utf8(bytes).map_err(|_| Reason::NotUtf8 {
+        column: column.into(),
+    })
+}

@@ -1,0 +1,13 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod dual;
+mod hf;
+pub mod loss;
+mod normalise;
+mod step;
+
+pub use config::{DualConfig, DualKeys, FusionError};
+pub use dual::DualEncoder;
+pub use normalise::{normalise, pull_normalise};
+pub use step::{Batch, StepConfig, StepOutput, contrastive_step};

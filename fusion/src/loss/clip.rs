@@ -1,0 +1,250 @@
+//! CLIP's loss: the mean of the cross entropies of the rows and of the columns of the logits.
+//!
+//! The derivative with respect to logit `ij` is
+//! `(softmax of row i at j + softmax of column j at i - 2 [i = j]) / 2 batch`. The softmaxes need
+//! the sums of whole rows and columns, so that tiles are visited twice.
+
+use burn::tensor::{Tensor, TensorData};
+use transformer::host::{HostTensor, exp, sum_rows};
+
+use super::log_sum_exp::LogSumExp;
+use super::tiles::{Features, Place, read};
+use super::tiling::blocks;
+use super::{LogitMap, LossAndGrads};
+
+/// A bias would shift all logits alike, and cancels.
+pub(super) fn evaluate(mut features: Features, logits: LogitMap) -> LossAndGrads {
+    let batch = features.batch();
+    let mut sums = Sums::new(batch, logits.scale);
+    features.visit(|place, products| sums.add(place, products));
+    let loss = (sums.total() - 2.0 * f64::from(logits.scale) * matched(&features))
+        / (2.0 * batch as f64);
+    let mut softmax = Softmax::new(sums);
+    let (grad_image, grad_text) =
+        features.gradients(|place, products| softmax.derive(place, products));
+    let grad_scale = softmax.grad_scale;
+    LossAndGrads { loss, grad_image, grad_text, grad_scale, grad_bias: logits.bias.map(|_| 0.0) }
+}
+
+/// The sum of the products on the diagonal.
+fn matched(features: &Features) -> f64 {
+    const ROWS: usize = 1024;
+    let parts = blocks(features.batch(), ROWS);
+    parts.iter().flat_map(|rows| read(features.matches(rows))).map(f64::from).sum()
+}
+
+/// The first pass: log-sum-exp of every row and column.
+struct Sums {
+    rows: LogSumExp,
+    columns: LogSumExp,
+    scale: f32,
+}
+
+impl Sums {
+    fn new(batch: usize, scale: f32) -> Self {
+        Self { rows: LogSumExp::new(batch), columns: LogSumExp::new(batch), scale }
+    }
+
+    fn total(&self) -> f64 {
+        self.rows.total() + self.columns.total()
+    }
+
+    fn add(&mut self, place: &Place, products: Tensor<2>) -> Tensor<2> {
+        match HostTensor::open(products) {
+            Ok(mut host) => {
+                self.add_slice(place, host.slice_mut());
+                host.close()
+            }
+            Err(products) => self.add_tensor(place, products),
+        }
+    }
+
+    fn add_tensor(&mut self, place: &Place, products: Tensor<2>) -> Tensor<2> {
+        let logits = products.clone() * self.scale;
+        let reduce = |dim| {
+            let largest = logits.clone().max_dim(dim);
+            let sum = (logits.clone() - largest.clone()).exp().sum_dim(dim);
+            (read(largest), read(sum).into_iter().map(f64::from).collect::<Vec<_>>())
+        };
+        let (largest, sum) = reduce(1);
+        self.rows.merge(place.rows.start, &largest, &sum);
+        let (largest, sum) = reduce(0);
+        self.columns.merge(place.columns.start, &largest, &sum);
+        products
+    }
+
+    fn add_slice(&mut self, place: &Place, products: &mut [f32]) {
+        let (width, scale) = (place.columns.len(), self.scale);
+        let (mut row_top, mut column_top) = (Vec::new(), vec![f32::NEG_INFINITY; width]);
+        sum_rows(
+            products,
+            width,
+            |_, rows| largest(rows, width, scale),
+            |(rows, columns)| {
+                row_top.extend(rows);
+                column_top.iter_mut().zip(columns).for_each(|(top, x)| *top = top.max(x));
+            },
+        );
+        let (mut row_sum, mut column_sum) = (Vec::new(), vec![0.0; width]);
+        sum_rows(
+            products,
+            width,
+            |first, rows| exponentials(rows, scale, &row_top[first..], &column_top),
+            |(rows, columns)| {
+                row_sum.extend(rows);
+                column_sum.iter_mut().zip(columns).for_each(|(sum, x)| *sum += f64::from(x));
+            },
+        );
+        self.rows.merge(place.rows.start, &row_top, &row_sum);
+        self.columns.merge(place.columns.start, &column_top, &column_sum);
+    }
+}
+
+/// Independent sums in a row: what lets it vectorise.
+const LANES: usize = 16;
+
+/// The largest logit of each of some rows, and of each column within them.
+#[inline(always)]
+fn largest(products: &[f32], width: usize, scale: f32) -> (Vec<f32>, Vec<f32>) {
+    let mut columns = vec![f32::NEG_INFINITY; width];
+    let max = |a: f32, b: f32| if a > b { a } else { b };
+    let rows = products.chunks_exact(width).map(|row| {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        for (x, top) in row.chunks(LANES).zip(columns.chunks_mut(LANES)) {
+            for ((x, top), lane) in x.iter().zip(top).zip(&mut lanes) {
+                let logit = x * scale;
+                *lane = max(logit, *lane);
+                *top = max(logit, *top);
+            }
+        }
+        lanes.into_iter().fold(f32::NEG_INFINITY, max)
+    });
+    (rows.collect(), columns)
+}
+
+/// The sums of exponentials, relative to the largest, of each of some rows, and of each column
+/// within them.
+#[inline(always)]
+fn exponentials(
+    products: &[f32],
+    scale: f32,
+    row_top: &[f32],
+    column_top: &[f32],
+) -> (Vec<f64>, Vec<f32>) {
+    let mut columns = vec![0.0f32; column_top.len()];
+    let rows = products.chunks_exact(column_top.len()).zip(row_top).map(|(row, row_top)| {
+        let mut lanes = [0.0f32; LANES];
+        let terms = row.chunks(LANES).zip(column_top.chunks(LANES));
+        for ((x, top), sum) in terms.zip(columns.chunks_mut(LANES)) {
+            for (((x, top), sum), lane) in x.iter().zip(top).zip(sum).zip(&mut lanes) {
+                let logit = x * scale;
+                *lane += exp(logit - row_top);
+                *sum += exp(logit - top);
+            }
+        }
+        lanes.iter().map(|x| f64::from(*x)).sum()
+    });
+    (rows.collect(), columns)
+}
+
+/// The second pass: from products to the derivative of the loss with respect to them.
+struct Softmax {
+    rows: LogSumExp,
+    columns: LogSumExp,
+    /// `1 / (2 batch sum)` of each row and column.
+    row_factor: Vec<f32>,
+    column_factor: Vec<f32>,
+    batch: usize,
+    scale: f32,
+    grad_scale: f64,
+}
+
+impl Softmax {
+    fn new(sums: Sums) -> Self {
+        let Sums { rows, columns, scale } = sums;
+        let batch = rows.largest().len();
+        let factor = 0.5 / batch as f64;
+        let (row_factor, column_factor) = (rows.normalizers(factor), columns.normalizers(factor));
+        Self { rows, columns, row_factor, column_factor, batch, scale, grad_scale: 0.0 }
+    }
+
+    fn derive(&mut self, place: &Place, products: Tensor<2>) -> Tensor<2> {
+        match HostTensor::open(products) {
+            Ok(mut host) => {
+                self.derive_slice(place, host.slice_mut());
+                host.close()
+            }
+            Err(products) => self.derive_tensor(place, products),
+        }
+    }
+
+    fn derive_tensor(&mut self, place: &Place, products: Tensor<2>) -> Tensor<2> {
+        let (rows, columns) = (place.rows.clone(), place.columns.clone());
+        let vector = |x: &[f32], shape: [usize; 2]| {
+            Tensor::<2>::from_data(TensorData::new(x.to_vec(), shape), &products.device())
+        };
+        let row = |x: &[f32]| vector(&x[rows.clone()], [rows.len(), 1]);
+        let column = |x: &[f32]| vector(&x[columns.clone()], [1, columns.len()]);
+        let logits = products.clone() * self.scale;
+        let by_row = (logits.clone() - row(self.rows.largest())).exp() * row(&self.row_factor);
+        let by_column =
+            (logits - column(self.columns.largest())).exp() * column(&self.column_factor);
+        let mut derivative = by_row + by_column;
+        if let Some(mask) = place.diagonal_mask(&products) {
+            let lower = derivative.clone() - 1.0 / self.batch as f32;
+            derivative = derivative.mask_where(mask, lower);
+        }
+        let by_column: Tensor<2> = (derivative.clone() * products).sum_dim(0);
+        self.grad_scale += read(by_column).into_iter().map(f64::from).sum::<f64>();
+        derivative * self.scale
+    }
+
+    fn derive_slice(&mut self, place: &Place, products: &mut [f32]) {
+        let width = place.columns.len();
+        let (row_top, row_factor) =
+            (&self.rows.largest()[place.rows.clone()], &self.row_factor[place.rows.clone()]);
+        let column_top = &self.columns.largest()[place.columns.clone()];
+        let column_factor = &self.column_factor[place.columns.clone()];
+        let (scale, share) = (self.scale, 1.0 / self.batch as f32);
+        sum_rows(
+            products,
+            width,
+            |first, rows| {
+                let mut moment = 0.0;
+                for (i, row) in (first..).zip(rows.chunks_exact_mut(width)) {
+                    let diagonal = place.diagonal(i).map(|j| (j, row[j]));
+                    let row_terms = (row_top[i], row_factor[i]);
+                    moment += derive_row(row, scale, row_terms, column_top, column_factor);
+                    if let Some((j, product)) = diagonal {
+                        row[j] -= scale * share;
+                        moment -= f64::from(share) * f64::from(product);
+                    }
+                }
+                moment
+            },
+            |moment| self.grad_scale += moment,
+        );
+    }
+}
+
+/// Turns products into scaled softmaxes, and returns the sum of products times softmaxes.
+#[inline(always)]
+fn derive_row(
+    row: &mut [f32],
+    scale: f32,
+    (row_top, row_factor): (f32, f32),
+    column_top: &[f32],
+    column_factor: &[f32],
+) -> f64 {
+    let mut lanes = [0.0f32; LANES];
+    let columns = column_top.chunks(LANES).zip(column_factor.chunks(LANES));
+    for (row, (tops, factors)) in row.chunks_mut(LANES).zip(columns) {
+        for (((x, top), factor), lane) in row.iter_mut().zip(tops).zip(factors).zip(&mut lanes) {
+            let logit = *x * scale;
+            let derivative = exp(logit - row_top) * row_factor + exp(logit - top) * factor;
+            *lane += derivative * *x;
+            *x = derivative * scale;
+        }
+    }
+    lanes.iter().map(|x| f64::from(*x)).sum()
+}

@@ -1,0 +1,81 @@
+//! Cutting captions to the longest of the batch changes neither features nor gradients.
+
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData, Tolerance};
+use checkpointing::{Passenger, Policy, Pulled, Seed, State, forward, trainable_parameters};
+use text_encoder::{TextConfig, TextEncoder, TextTransformer};
+
+const LENGTHS: [usize; 4] = [3, 11, 6, 9];
+const CONTEXT: usize = 40;
+const VOCAB: usize = 50;
+
+/// Captions that end in the highest id, padded with 0 to `tokens`.
+fn captions(tokens: usize, device: &Device) -> State {
+    let place = |row: usize, token: usize| match token.cmp(&(LENGTHS[row] - 1)) {
+        std::cmp::Ordering::Less => 1 + ((row * 13 + token * 7) % (VOCAB - 2)) as i64,
+        std::cmp::Ordering::Equal => VOCAB as i64 - 1,
+        std::cmp::Ordering::Greater => 0,
+    };
+    let all = || (0..LENGTHS.len()).flat_map(|row| (0..tokens).map(move |token| (row, token)));
+    let ids: Vec<i64> = all().map(|(row, token)| place(row, token)).collect();
+    let real: Vec<bool> = all().map(|(row, token)| token < LENGTHS[row]).collect();
+    let shape = [LENGTHS.len(), tokens];
+    let ids = Tensor::<2, Int>::from_data(TensorData::new(ids, shape), device);
+    let real = Tensor::<2, Bool>::from_data(TensorData::new(real, shape), device);
+    State::default()
+        .with("ids", Passenger::Ids(ids))
+        .with("mask", Passenger::Mask(real))
+}
+
+fn run(model: &TextTransformer, input: State, cotangent: &Tensor<3>) -> (Tensor<3>, Pulled) {
+    let chain = model.segments();
+    let schedule = Policy::StoreAll.schedule(chain.len());
+    let (output, pullback) = forward(&chain, &schedule, input, Seed::evaluation(), false);
+    (output.into_hidden(), pullback.pull(vec![cotangent.clone()]))
+}
+
+#[test]
+fn trimmed_captions_give_the_same_features_and_gradients() {
+    let device = Device::default();
+    let clip = TextConfig {
+        d_output: Some(8),
+        ..TextConfig::clip(VOCAB, CONTEXT, 24, 2)
+    };
+    let clip = TextConfig { n_heads: 3, ..clip };
+    let bert = TextConfig {
+        n_heads: 3,
+        ..TextConfig::bert(VOCAB, CONTEXT, 24, 2)
+    };
+    for config in [clip, bert] {
+        assert!(config.trims());
+        let model = config.init(&device);
+        let width = model.d_output();
+        let shape = [LENGTHS.len(), 1, width];
+        let cotangent = Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
+        let (full, full_pulled) = run(&model, captions(CONTEXT, &device), &cotangent);
+        let (trimmed, pulled) = run(&model, captions(16, &device), &cotangent);
+        // What stands behind a caption weighs exactly nothing; a matrix product of another size may
+        // still round its sums differently.
+        let close = Tolerance::absolute(1e-6);
+        trimmed
+            .into_data()
+            .assert_approx_eq::<f32>(&full.into_data(), close);
+        for id in trainable_parameters(&model) {
+            let gradient =
+                |pulled: &Pulled| pulled.gradients.get(id).map(|x| x.clone().into_data());
+            match (gradient(&pulled), gradient(&full_pulled)) {
+                (Some(got), Some(want)) => {
+                    // The fixtures' rule: 2e-6 of the tensor's largest value.
+                    let largest = want.iter::<f32>().fold(0.0f32, |max, x| max.max(x.abs()));
+                    let close = Tolerance::absolute(2e-6 * largest + 1e-7);
+                    got.assert_approx_eq::<f32>(&want, close);
+                }
+                (got, want) => assert_eq!(got.is_some(), want.is_some()),
+            }
+        }
+    }
+}
+
+#[test]
+fn siglip_is_never_trimmed() {
+    assert!(!TextConfig::siglip(VOCAB, CONTEXT, 24, 2).trims());
+}

@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod embed;
+mod head;
+mod keys;
+mod mlm;
+mod open;
+pub mod tokenizer;
+mod tower;
+
+pub use config::{ConfigError, TextConfig, TextPooling};
+pub use embed::TextEmbed;
+pub use head::TextHead;
+pub use keys::{TextKeys, modern_bert_names};
+pub use mlm::{MlmHead, MlmSegment};
+pub use tower::{TextEncoder, TextTransformer};

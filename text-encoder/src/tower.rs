@@ -1,0 +1,85 @@
+//! The text transformer, as a chain of segments.
+
+use burn::{
+    module::{Module, ModuleDisplay},
+    tensor::Device,
+};
+use checkpointing::Link;
+use peft::LinearConfig;
+use transformer::{Block, NormOrder};
+
+use crate::{TextConfig, TextEmbed, TextHead};
+
+/// A tower from token ids to features: what fusion needs to know of it.
+pub trait TextEncoder: Module + ModuleDisplay + Sync {
+    /// The chain, from the passenger `"ids"` `[batch, tokens]` (and `"mask"`, `"segments"` where
+    /// the tower reads them) to features `[batch, 1, d_output]`.
+    fn segments(&self) -> Vec<&dyn Link>;
+
+    /// Width of the features.
+    fn d_output(&self) -> usize;
+}
+
+/// A text transformer of any of the families [`TextConfig`] knows.
+#[derive(Module, Debug)]
+pub struct TextTransformer {
+    /// From ids to hidden states.
+    pub embed: TextEmbed,
+    /// The blocks.
+    pub blocks: Vec<Block>,
+    /// From hidden states to features.
+    pub head: TextHead,
+    d_output: usize,
+}
+
+impl TextConfig {
+    /// Initialises the tower. Nothing is allocated until the first use.
+    pub fn init(&self, device: &Device) -> TextTransformer {
+        TextTransformer {
+            embed: TextEmbed::new(self, device),
+            blocks: (0..self.n_layers)
+                .map(|_| self.init_block(device))
+                .collect(),
+            head: TextHead::new(self, device),
+            d_output: self.d_output.unwrap_or(self.d_model),
+        }
+    }
+
+    /// One block, drawn as CLIP draws its text tower: branches that end in the residual sum start
+    /// smaller the deeper the tower.
+    fn init_block(&self, device: &Device) -> Block {
+        let mut block = self.block().init(device);
+        if self.norm_order == NormOrder::Post {
+            return block;
+        }
+        let (d_model, layers) = (self.d_model as f64, self.n_layers as f64);
+        let attention = d_model.powf(-0.5);
+        let residual = attention * (2.0 * layers).powf(-0.5);
+        let draw = |inputs, outputs, std| {
+            LinearConfig::new(inputs, outputs)
+                .with_std(std)
+                .init(device)
+        };
+        let width = self.d_model;
+        block.attention.query = draw(width, width, attention);
+        block.attention.key = draw(width, width, attention);
+        block.attention.value = draw(width, width, attention);
+        block.attention.output = draw(width, width, residual);
+        block.mlp.fc1 = draw(width, self.d_hidden, (2.0 * d_model).powf(-0.5));
+        block.mlp.fc2 = draw(self.d_hidden, width, residual);
+        block
+    }
+}
+
+impl TextEncoder for TextTransformer {
+    fn segments(&self) -> Vec<&dyn Link> {
+        let mut chain: Vec<&dyn Link> = vec![&self.embed];
+        chain.extend(self.blocks.iter().map(|block| block as &dyn Link));
+        chain.push(&self.head);
+        chain
+    }
+
+    fn d_output(&self) -> usize {
+        self.d_output
+    }
+}

@@ -1,0 +1,47 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use burn::tensor::Device;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    bench::{self, BenchArgs},
+    evaluate::{self, EvalArgs},
+    train::{self, TrainArgs},
+};
+
+/// Trains vision-language models on little hardware.
+#[derive(Parser, Debug)]
+#[command(name = "shoestring", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Trains from a recipe.
+    Train(TrainArgs),
+    /// Evaluates the record of a run.
+    Eval(EvalArgs),
+    /// Measures one case and prints a JSON line.
+    Bench(BenchArgs),
+}
+
+/// Runs the program: exit status 0 if all went well, 1 on an error, 2 on wrong arguments.
+pub fn main() -> ExitCode {
+    let device = Device::default();
+    let result = match Cli::parse().command {
+        Command::Train(args) => train::run(&args, &device),
+        Command::Eval(args) => evaluate::run(&args, &device),
+        Command::Bench(args) => bench::run(&args, &device),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

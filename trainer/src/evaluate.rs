@@ -1,0 +1,66 @@
+//! `eval`: measures a run's record.
+
+use std::path::PathBuf;
+
+use burn::tensor::Device;
+use clap::Args;
+
+use crate::{
+    corpus::{self, Inputs},
+    eval::{self, Evaluator},
+    model,
+    recipe::{Overrides, Recipe},
+    train::zero_shot,
+    vocabulary,
+};
+
+/// Options of `eval`.
+#[derive(Args, Clone, Debug)]
+pub struct EvalArgs {
+    /// The folder of a run.
+    run: PathBuf,
+    /// A table to evaluate on, in place of the recipe's sources; may be repeated.
+    #[arg(long, value_name = "TABLE")]
+    val: Vec<PathBuf>,
+    /// Sets a key of the recipe, as in eval.recall=[1,5]; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+/// Prints the retrieval table of a run's record.
+///
+/// # Errors
+///
+/// Names the file that is missing or does not fit.
+pub fn run(args: &EvalArgs, device: &Device) -> anyhow::Result<()> {
+    let overrides = Overrides {
+        set: args.set.clone(),
+        val: args.val.clone(),
+        ..Overrides::default()
+    };
+    let recipe = Recipe::load(&args.run.join("recipe.toml"), &overrides)?;
+    let record = args.run.join("record");
+    let (config, keys) = model::read_config(&record)?;
+    let model = model::load_weights(&record, &config, keys, device)?;
+    let tokenizer = vocabulary::saved(&recipe, &args.run.join("tokenizer.json"))?;
+    let tokenizer = vocabulary::padded(tokenizer, &config.text);
+    let image_size = config.vision.image_size;
+    let inputs = Inputs::new(&recipe, image_size, &config.text, tokenizer);
+    let validation = corpus::open(&recipe.data.val, &recipe)?;
+    eval::not_empty(&validation)?;
+    let evaluator = Evaluator {
+        model: &model,
+        inputs: &inputs,
+        image_size,
+        device,
+    };
+    let results = validation
+        .iter()
+        .map(|source| evaluator.retrieval(source.as_ref(), &recipe.eval.recall))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    print!("{}", eval::table(&results));
+    for (name, accuracy) in zero_shot(&recipe, &evaluator, &validation)? {
+        println!("{name}: zero-shot accuracy {:.1} %", 100.0 * accuracy);
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+#![doc = include_str!("../README.md")]
+
+pub mod bench;
+pub mod cli;
+pub mod corpus;
+pub mod eval;
+pub mod evaluate;
+pub mod memory;
+pub mod model;
+pub mod optim;
+pub mod recipe;
+pub mod run;
+pub mod schedule;
+pub mod train;
+pub mod vocabulary;

@@ -1,0 +1,304 @@
+//! AdamW with decoupled weight decay, and clipping by the norm of all gradients together.
+
+use std::collections::HashMap;
+
+use burn::{
+    module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
+    tensor::Tensor,
+};
+use checkpointing::Gradients;
+use rayon::prelude::*;
+use transformer::host::HostTensor;
+
+/// Settings of [`AdamW`] (Loshchilov & Hutter 2019).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWConfig {
+    /// Decay rates of the first and second moment.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub eps: f64,
+    /// Decay of matrices; biases, norms and the scale (all of one axis) do not decay.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWConfig {
+    /// open_clip's settings for vision transformers.
+    fn default() -> Self {
+        Self {
+            betas: [0.9, 0.98],
+            eps: 1e-6,
+            weight_decay: 0.2,
+        }
+    }
+}
+
+/// First and second moment of one parameter, `[elements]`.
+#[derive(Clone, Debug)]
+pub struct Moments {
+    /// Running mean of the gradient.
+    pub first: Tensor<1>,
+    /// Running mean of its square.
+    pub second: Tensor<1>,
+}
+
+/// The optimizer and its state.
+#[derive(Debug)]
+pub struct AdamW {
+    config: AdamWConfig,
+    moments: HashMap<ParamId, Moments>,
+    steps: u64,
+}
+
+impl AdamW {
+    /// An optimizer that has seen no gradient.
+    pub fn new(config: AdamWConfig) -> Self {
+        Self {
+            config,
+            moments: HashMap::new(),
+            steps: 0,
+        }
+    }
+
+    /// Steps done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The state of a parameter, if it has been updated.
+    pub fn moments(&self, id: ParamId) -> Option<&Moments> {
+        self.moments.get(&id)
+    }
+
+    /// Updates every parameter that has a gradient, each gradient times `gradient_scale` (from
+    /// [`clip_scale`]). Gradients are freed as they are used.
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        gradients: Gradients,
+        learning_rate: f64,
+        gradient_scale: f64,
+    ) -> M {
+        self.steps += 1;
+        let bias = self
+            .config
+            .betas
+            .map(|beta| 1.0 - beta.powi(self.steps as i32));
+        module.map(&mut Updater {
+            optimizer: self,
+            gradients,
+            learning_rate,
+            gradient_scale,
+            bias,
+        })
+    }
+}
+
+struct Updater<'a> {
+    optimizer: &'a mut AdamW,
+    gradients: Gradients,
+    learning_rate: f64,
+    gradient_scale: f64,
+    /// `1 - beta^t` of both moments.
+    bias: [f64; 2],
+}
+
+impl ModuleMapper for Updater<'_> {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some(gradient) = self.gradients.take(param.id) else {
+            return param;
+        };
+        let moments = self
+            .optimizer
+            .moments
+            .remove(&param.id)
+            .unwrap_or_else(|| Moments {
+                first: gradient.zeros_like(),
+                second: gradient.zeros_like(),
+            });
+        let update = Update::new(
+            self,
+            if D < 2 {
+                0.0
+            } else {
+                self.optimizer.config.weight_decay
+            },
+        );
+        let id = param.id;
+        let mut kept = None;
+        let param = param.map(|value| {
+            let shape = value.dims();
+            let (value, moments) = update.apply(value.flatten(0, D - 1), gradient, moments);
+            kept = Some(moments);
+            value.reshape(shape)
+        });
+        self.optimizer
+            .moments
+            .extend(kept.map(|moments| (id, moments)));
+        param
+    }
+}
+
+/// The numbers of one parameter's update.
+struct Update {
+    betas: [f32; 2],
+    decay: f32,
+    gradient_scale: f32,
+    /// `lr / (1 - beta1^t)`.
+    rate: f32,
+    /// `1 / (1 - beta2^t)`.
+    second_scale: f32,
+    eps: f32,
+}
+
+impl Update {
+    fn new(step: &Updater<'_>, weight_decay: f64) -> Self {
+        let config = &step.optimizer.config;
+        Self {
+            betas: config.betas.map(|beta| beta as f32),
+            decay: (1.0 - step.learning_rate * weight_decay) as f32,
+            gradient_scale: step.gradient_scale as f32,
+            rate: (step.learning_rate / step.bias[0]) as f32,
+            second_scale: (1.0 / step.bias[1]) as f32,
+            eps: config.eps as f32,
+        }
+    }
+
+    fn apply(
+        &self,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        moments: Moments,
+    ) -> (Tensor<1>, Moments) {
+        let Moments { first, second } = moments;
+        let opened = [value, gradient, first, second].map(HostTensor::open);
+        match opened {
+            [Ok(mut value), Ok(gradient), Ok(mut first), Ok(mut second)] => {
+                self.apply_host(&mut value, &gradient, &mut first, &mut second);
+                (
+                    value.close(),
+                    Moments {
+                        first: first.close(),
+                        second: second.close(),
+                    },
+                )
+            }
+            opened => {
+                let [value, gradient, first, second] =
+                    opened.map(|tensor| tensor.map_or_else(|tensor| tensor, HostTensor::close));
+                self.apply_tensor(value, gradient, first, second)
+            }
+        }
+    }
+
+    /// One pass over host memory instead of a dozen tensor operations.
+    fn apply_host(
+        &self,
+        value: &mut HostTensor<1>,
+        gradient: &HostTensor<1>,
+        first: &mut HostTensor<1>,
+        second: &mut HostTensor<1>,
+    ) {
+        const RUN: usize = 16 * 1024;
+        value
+            .slice_mut()
+            .par_chunks_mut(RUN)
+            .zip(gradient.slice().par_chunks(RUN))
+            .zip(first.slice_mut().par_chunks_mut(RUN))
+            .zip(second.slice_mut().par_chunks_mut(RUN))
+            .for_each(|(((value, gradient), first), second)| {
+                pulp::Arch::new().dispatch(|| self.run(value, gradient, first, second));
+            });
+    }
+
+    #[inline(always)]
+    fn run(&self, value: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        let [beta1, beta2] = self.betas;
+        for (((p, g), m), v) in value.iter_mut().zip(gradient).zip(first).zip(second) {
+            let g = g * self.gradient_scale;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            let root = (*v * self.second_scale).sqrt() + self.eps;
+            *p = *p * self.decay - self.rate * *m / root;
+        }
+    }
+
+    fn apply_tensor(
+        &self,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
+        first: Tensor<1>,
+        second: Tensor<1>,
+    ) -> (Tensor<1>, Moments) {
+        let [beta1, beta2] = self.betas;
+        let g = gradient * self.gradient_scale;
+        let first = first * beta1 + g.clone() * (1.0 - beta1);
+        let second = second * beta2 + g.clone() * g * (1.0 - beta2);
+        let root = (second.clone() * self.second_scale).sqrt() + self.eps;
+        let value = value * self.decay - first.clone() * self.rate / root;
+        (value, Moments { first, second })
+    }
+}
+
+/// The L2 norm of all gradients together, in the module's order.
+pub fn gradient_norm<M: Module>(module: &M, gradients: &Gradients) -> f64 {
+    struct Norm<'a>(&'a Gradients, f64);
+    impl ModuleVisitor for Norm<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get(param.id) {
+                let norm = gradient.clone().mul(gradient.clone()).sum();
+                self.1 += f64::from(norm.into_scalar::<f32>());
+            }
+        }
+    }
+    let mut norm = Norm(gradients, 0.0);
+    module.visit(&mut norm);
+    norm.1.sqrt()
+}
+
+/// What clipping to `max_norm` multiplies gradients of norm `norm` by, as torch's
+/// `clip_grad_norm_`; 0 leaves them as they are.
+pub fn clip_scale(norm: f64, max_norm: f64) -> f64 {
+    if max_norm > 0.0 {
+        (max_norm / (norm + 1e-6)).min(1.0)
+    } else {
+        1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tolerance};
+
+    use super::*;
+
+    #[test]
+    fn host_update_equals_tensor_operations() {
+        let device = Device::default();
+        let random = || Tensor::<1>::random([77], Distribution::Normal(0.0, 1.0), &device);
+        let update = Update {
+            betas: [0.9, 0.98],
+            decay: 0.999,
+            gradient_scale: 0.5,
+            rate: 0.01,
+            second_scale: 3.0,
+            eps: 1e-6,
+        };
+        let (value, gradient, first, second) = (random(), random(), random(), random().abs());
+        let moments = Moments {
+            first: first.clone(),
+            second: second.clone(),
+        };
+        let (want, want_moments) =
+            update.apply_tensor(value.clone(), gradient.clone(), first, second);
+        let (got, got_moments) = update.apply(value, gradient, moments);
+        let close = Tolerance::absolute(1e-6);
+        for (got, want) in [
+            (got, want),
+            (got_moments.first, want_moments.first),
+            (got_moments.second, want_moments.second),
+        ] {
+            got.into_data()
+                .assert_approx_eq::<f32>(&want.into_data(), close);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! `[data]`: where pictures and captions come from.
+
+use data::{ShapesConfig, Split, TableConfig};
+use serde::{Deserialize, Serialize};
+
+use super::path::RecipePath;
+use super::tagged;
+
+/// Training and validation sources, and how they are read.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// What is trained on; several sources are joined.
+    #[serde(serialize_with = "tagged::serialize")]
+    pub train: Vec<Source>,
+    /// What is evaluated on, each source by itself.
+    #[serde(serialize_with = "tagged::serialize")]
+    pub val: Vec<Source>,
+    /// Stop at the first bad sample, instead of skipping and counting it.
+    pub strict: bool,
+    /// How every table is read: its columns, its separator, its limits.
+    pub table: TableConfig,
+    /// What the generated set is: its seed, its picture size, how many pictures a split has.
+    pub shapes: ShapesConfig,
+}
+
+/// One source of pictures and captions; `kind` says which.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// Generated pictures of coloured shapes: nothing to download.
+    Shapes(Shapes),
+    /// A table of file names and captions.
+    Table(Table),
+}
+
+/// The generated set of coloured shapes, as `[data.shapes]` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shapes {
+    /// Which part of it.
+    pub split: ShapesSplit,
+}
+
+/// A part of the generated set. No picture is in two of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ShapesSplit {
+    /// Training pictures.
+    Train,
+    /// Other pictures of the colour-shape combinations that are trained on.
+    Val,
+    /// Pictures of the combinations that training never shows.
+    HeldOut,
+}
+
+impl From<ShapesSplit> for Split {
+    fn from(split: ShapesSplit) -> Self {
+        match split {
+            ShapesSplit::Train => Self::Train,
+            ShapesSplit::Val => Self::Val,
+            ShapesSplit::HeldOut => Self::HeldOut,
+        }
+    }
+}
+
+/// A table of file names and captions, read as `[data.table]` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// The table.
+    pub path: RecipePath,
+}

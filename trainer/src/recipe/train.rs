@@ -1,0 +1,188 @@
+//! `[train]`: the loop, the optimizer, and what is saved at the cuts.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::tagged;
+
+/// The loop and the optimizer (AdamW; biases, norms and the scale are not decayed).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// How often the training samples are gone through; either this or `steps`.
+    pub epochs: Option<u64>,
+    /// Optimizer steps in all; either this or `epochs`.
+    pub steps: Option<u64>,
+    /// Pairs of an optimizer step, all of which are each other's negatives.
+    pub batch: usize,
+    /// Pairs whose activations are held at once, a divisor of `batch`; the whole batch when absent.
+    pub micro_batch: Option<usize>,
+    /// How micro-batches become a batch.
+    pub accumulate: Accumulate,
+    /// The highest learning rate, reached after `warmup`.
+    pub lr: f64,
+    /// AdamW's decay rates of the first and second moment.
+    pub betas: [f64; 2],
+    /// AdamW's epsilon.
+    pub eps: f64,
+    /// AdamW's weight decay.
+    pub weight_decay: f64,
+    /// Steps in which the learning rate rises linearly from 0.
+    pub warmup: u64,
+    /// What the learning rate does after the warmup.
+    #[serde(serialize_with = "tagged::serialize")]
+    pub schedule: Schedule,
+    /// The highest norm of all gradients together; 0 leaves them as they are.
+    pub clip_norm: f64,
+    /// The highest factor on the similarities: the exponential of the learnt scale is clamped to it.
+    pub max_scale: f64,
+    /// The share of activations that are dropped in training.
+    pub dropout: f64,
+    /// The share of patches that are dropped in training.
+    pub patch_dropout: f64,
+    /// What is kept between forward and backward.
+    pub checkpointing: Checkpointing,
+    /// Steps between two lines of metrics.
+    pub log_every: u64,
+    /// Epochs between two evaluations; 0 evaluates at the end only.
+    pub eval_every: u64,
+    /// Epochs between two records; 0 saves at the end only. Ctrl-C always saves one.
+    pub save_every: u64,
+}
+
+impl Default for Train {
+    /// open_clip's settings, as far as they do not depend on the data.
+    fn default() -> Self {
+        Self {
+            epochs: None,
+            steps: None,
+            batch: 128,
+            micro_batch: None,
+            accumulate: Accumulate::Gradcache,
+            lr: 5e-4,
+            betas: [0.9, 0.98],
+            eps: 1e-6,
+            weight_decay: 0.2,
+            warmup: 0,
+            schedule: Schedule::Cosine,
+            clip_norm: 1.0,
+            max_scale: 100.0,
+            dropout: 0.0,
+            patch_dropout: 0.0,
+            checkpointing: Checkpointing::StoreAll,
+            log_every: 10,
+            eval_every: 1,
+            save_every: 1,
+        }
+    }
+}
+
+/// How micro-batches become a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accumulate {
+    /// All embeddings first, one loss over the whole batch, then back through each micro-batch: the same gradient as
+    /// without micro-batches (Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited
+    /// setup").
+    Gradcache,
+}
+
+/// What the learning rate does after the warmup.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Half a cosine down to 0 at the last step.
+    Cosine,
+    /// Stays.
+    Constant,
+    /// Stays, then falls in the last steps.
+    ConstantCooldown(Cooldown),
+}
+
+/// The fall of the learning rate in the last steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cooldown {
+    /// How many steps it takes.
+    pub steps: u64,
+    /// 1 falls linearly, more falls faster at first.
+    pub power: f64,
+    /// The learning rate at the end.
+    pub end_lr: f64,
+}
+
+/// What is kept between forward and backward: `store-all`, `every-cut` or `every(n)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Checkpointing {
+    /// Everything: no recomputation.
+    StoreAll,
+    /// The tensor at every cut; each block is computed again in the backward pass.
+    EveryCut,
+    /// The tensor at every n-th cut.
+    Every(usize),
+}
+
+impl FromStr for Checkpointing {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let every = || {
+            text.strip_prefix("every(")?
+                .strip_suffix(')')?
+                .trim()
+                .parse()
+                .ok()
+        };
+        match text {
+            "store-all" => Ok(Self::StoreAll),
+            "every-cut" => Ok(Self::EveryCut),
+            _ => match every() {
+                Some(n) if n > 0 => Ok(Self::Every(n)),
+                _ => Err("\"store-all\", \"every-cut\" or \"every(n)\" with n of 1 or more"),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for Checkpointing {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Checkpointing> for String {
+    fn from(policy: Checkpointing) -> Self {
+        match policy {
+            Checkpointing::StoreAll => "store-all".to_owned(),
+            Checkpointing::EveryCut => "every-cut".to_owned(),
+            Checkpointing::Every(n) => format!("every({n})"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_reads_as_it_is_written() {
+        for policy in [
+            Checkpointing::StoreAll,
+            Checkpointing::EveryCut,
+            Checkpointing::Every(3),
+        ] {
+            assert_eq!(String::from(policy).parse(), Ok(policy));
+        }
+    }
+
+    #[test]
+    fn a_policy_of_every_zeroth_cut_is_refused() {
+        for text in ["every(0)", "every", "every(-1)", "Store-All", ""] {
+            assert!(text.parse::<Checkpointing>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The tokenizer of a recipe.
+
+use anyhow::Context;
+use data::Source;
+use text_encoder::{
+    TextConfig,
+    tokenizer::{Cleaning, Padding, Tokenizer},
+};
+
+use crate::{
+    model::TOKEN_MULTIPLE,
+    recipe::{Recipe, Tokens},
+};
+
+/// Reads the tokenizer a recipe names, or learns one from the training captions.
+///
+/// # Errors
+///
+/// Names the file and what is wrong with it.
+pub fn tokenizer(recipe: &Recipe, captions: &dyn Source) -> anyhow::Result<Tokenizer> {
+    let read = |path: &std::path::Path| {
+        std::fs::read(path).with_context(|| {
+            format!(
+                "{}: cannot be read; set `tokens.path` to a vocabulary file",
+                path.display()
+            )
+        })
+    };
+    match &recipe.tokens {
+        Tokens::Bpe(bpe) => {
+            let captions: Vec<String> = (0..captions.len())
+                .map(|row| captions.caption(row).into_owned())
+                .collect();
+            Tokenizer::train_bpe(captions.iter().map(String::as_str), bpe.vocab)
+                .context("learning the vocabulary from the captions")
+        }
+        Tokens::Clip(file) => {
+            let path = file.path.as_path();
+            Tokenizer::clip_bpe(&read(path)?).with_context(|| path.display().to_string())
+        }
+        Tokens::File(file) => {
+            let path = file.path.as_path();
+            Tokenizer::from_json(&read(path)?).with_context(|| path.display().to_string())
+        }
+    }
+}
+
+/// The tokenizer of a saved run; captions are cleaned as in training.
+///
+/// # Errors
+///
+/// Names the file and what is wrong with it.
+pub fn saved(recipe: &Recipe, path: &std::path::Path) -> anyhow::Result<Tokenizer> {
+    let json = std::fs::read(path).with_context(|| {
+        format!(
+            "{}: cannot be read; is this a run's folder?",
+            path.display()
+        )
+    })?;
+    let tokenizer = Tokenizer::from_json(&json).with_context(|| path.display().to_string())?;
+    Ok(match recipe.tokens {
+        Tokens::Clip(_) | Tokens::Bpe(_) => tokenizer.with_cleaning(Cleaning::OpenClip),
+        Tokens::File(_) => tokenizer,
+    })
+}
+
+/// Pads as the text tower needs it: to the longest of the batch where that changes nothing.
+pub fn padded(tokenizer: Tokenizer, text: &TextConfig) -> Tokenizer {
+    let padding = match text.trims() {
+        true => Padding::Longest {
+            multiple: TOKEN_MULTIPLE,
+        },
+        false => Padding::Context,
+    };
+    tokenizer.with_padding(padding)
+}

@@ -1,0 +1,291 @@
+//! The program as a user runs it: a whole small run, an interrupted one, and bad input.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use tempfile::TempDir;
+
+const RECIPE: &str = r#"
+name = "small"
+[data.shapes]
+size = 32
+train = 256
+val = 32
+held_out = 32
+[[data.train]]
+kind = "shapes"
+split = "train"
+[[data.val]]
+kind = "shapes"
+split = "val"
+[tokens]
+kind = "bpe"
+vocab = 600
+[model]
+family = "clip"
+embed_dim = 32
+[model.vision]
+image_size = 32
+patch_size = 8
+d_model = 32
+n_layers = 1
+n_heads = 2
+[model.text]
+context = 32
+d_model = 32
+n_layers = 1
+n_heads = 2
+[train]
+steps = 4
+batch = 16
+warmup = 1
+log_every = 1
+"#;
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(TempDir::new().unwrap());
+        fs::write(folder.path("recipe.toml"), RECIPE).unwrap();
+        folder
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_shoestring"));
+        command.current_dir(self.0.path()).args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs what must fail with status 1, saying all of `words`, without a panic.
+    fn refuses(&self, arguments: &[&str], words: &[&str]) {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
+        assert!(!text.contains("panicked"), "{text}");
+        for word in words {
+            assert!(
+                text.contains(word),
+                "{arguments:?}: `{word}` is not in: {text}"
+            );
+        }
+    }
+
+    fn table(&self, name: &str, rows: &str) {
+        fs::write(self.path(name), rows).unwrap();
+    }
+
+    /// A picture that can be read, and its name.
+    fn picture(&self, name: &str) {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../fixtures/images/preprocess/files/small.png");
+        fs::copy(source, self.path(name)).unwrap();
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[test]
+fn a_run_ends_with_a_table_that_eval_repeats_and_the_seed_decides_all() {
+    let folder = Folder::new();
+    let first = folder.run(&["train", "recipe.toml"]);
+    assert!(first.status.success(), "{}", text(&first));
+    let said = String::from_utf8_lossy(&first.stdout).into_owned();
+    assert!(
+        said.contains("R@1") && said.contains("shapes/val"),
+        "{said}"
+    );
+    for file in [
+        "recipe.toml",
+        "tokenizer.json",
+        "metrics.jsonl",
+        "record/config.json",
+    ] {
+        assert!(folder.path("runs/small-1").join(file).exists(), "{file}");
+    }
+    let metrics = fs::read_to_string(folder.path("runs/small-1/metrics.jsonl")).unwrap();
+    let steps = metrics
+        .lines()
+        .filter(|line| line.contains("\"grad_norm\""))
+        .count();
+    assert_eq!(steps, 4);
+
+    let eval = folder.run(&["eval", "runs/small-1"]);
+    assert!(eval.status.success(), "{}", text(&eval));
+    let table = String::from_utf8_lossy(&eval.stdout);
+    assert!(said.contains(table.trim_end()), "{said}\n{table}");
+
+    let second = folder.run(&["train", "recipe.toml"]);
+    assert!(second.status.success());
+    let weights = |run: &str| fs::read(folder.path(run).join("record/model.safetensors")).unwrap();
+    assert!(
+        weights("runs/small-1") == weights("runs/small-2"),
+        "the same seed, other weights"
+    );
+}
+
+#[test]
+fn a_finished_run_is_a_start_for_another() {
+    let folder = Folder::new();
+    assert!(folder.run(&["train", "recipe.toml"]).status.success());
+    let recipe = RECIPE.split("[model]").next().unwrap().replace(
+        "kind = \"bpe\"\nvocab = 600",
+        "kind = \"file\"\npath = \"runs/small-1/tokenizer.json\"",
+    );
+    let more = "[model]\nfamily = \"clip\"\npretrained = \"runs/small-1/record\"\n\
+                lock = [\"image\"]\n[train]\nsteps = 2\nbatch = 8\nmicro_batch = 4\nwarmup = 1\n";
+    fs::write(folder.path("more.toml"), format!("{recipe}{more}")).unwrap();
+    let output = folder.run(&["train", "more.toml"]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+#[test]
+fn an_interrupt_saves_a_record_and_exits_cleanly() {
+    let folder = Folder::new();
+    let mut child = folder
+        .command(&["train", "recipe.toml", "--set", "train.steps=100000"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let metrics = folder.path("runs/small-1/metrics.jsonl");
+    let start = Instant::now();
+    while fs::metadata(&metrics).map_or(0, |file| file.len()) == 0 {
+        assert!(
+            start.elapsed() < Duration::from_secs(120),
+            "no step in two minutes"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let eval = folder.run(&["eval", "runs/small-1"]);
+    assert!(eval.status.success(), "{}", text(&eval));
+}
+
+#[test]
+fn one_bad_picture_is_skipped_and_counted() {
+    let folder = Folder::new();
+    folder.picture("good.png");
+    fs::write(folder.path("broken.png"), b"not a picture").unwrap();
+    let mut rows = String::from("filepath\ttitle\n");
+    (0..20).for_each(|i| rows += &format!("good.png\tpicture number {i}\n"));
+    rows += "broken.png\ta broken one\n";
+    folder.table("t.csv", &rows);
+    let arguments = ["train", "recipe.toml", "--train", "t.csv", "--val", "t.csv"];
+    let batch = ["--set", "train.batch=10", "--set", "train.steps=4"];
+    let output = folder.run(&[&arguments[..], &batch[..]].concat());
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("skipped samples") && said.contains("broken.png"),
+        "{said}"
+    );
+    assert!(said.contains("1 pictures could not be read"), "{said}");
+    let strict = ["--set", "data.strict=true"];
+    folder.refuses(
+        &[&arguments[..], &batch[..], &strict[..]].concat(),
+        &["broken.png"],
+    );
+}
+
+#[test]
+fn tables_that_cannot_work_are_refused_by_name() {
+    let folder = Folder::new();
+    folder.picture("good.png");
+    let train = |table| ["train", "recipe.toml", "--train", table, "--val", table];
+    folder.refuses(&train("nowhere.csv"), &["nowhere.csv"]);
+    folder.table("columns.csv", "file\tcaption\ngood.png\ta picture\n");
+    folder.refuses(&train("columns.csv"), &["columns.csv", "filepath"]);
+    let row = |i: usize| format!("missing-{i}.png\tpicture {i}\n");
+    let rows: String = (0..20).map(row).collect();
+    folder.table("all-bad.csv", &format!("filepath\ttitle\n{rows}"));
+    folder.refuses(&train("all-bad.csv"), &["all-bad.csv"]);
+}
+
+#[test]
+fn recipes_that_cannot_work_are_refused_by_key() {
+    let folder = Folder::new();
+    let set = |value| ["train", "recipe.toml", "--set", value];
+    folder.refuses(&set("train.wamup=3"), &["train.wamup", "train.warmup"]);
+    folder.refuses(&set("train.batch=0"), &["train.batch"]);
+    folder.refuses(&set("train.batch=100000"), &["train.batch"]);
+    folder.refuses(&set("model.vision.patch_size=7"), &["patch_size"]);
+    folder.refuses(&["train", "nowhere.toml"], &["nowhere.toml"]);
+    folder.refuses(&["eval", "nowhere"], &["nowhere"]);
+    let usage = folder.run(&["train", "--no-such-flag"]);
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[test]
+fn weight_files_that_do_not_fit_are_refused_by_key() {
+    let folder = Folder::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/clip/gelu");
+    let config = fs::read_to_string(source.join("config.json")).unwrap();
+    let weights = fs::read(source.join("model.safetensors")).unwrap();
+    let case = |name: &str, config: &str, weights: &[u8]| {
+        let path = folder.path(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("config.json"), config).unwrap();
+        fs::write(path.join("model.safetensors"), weights).unwrap();
+    };
+    case("cut", &config, &weights[..weights.len() / 2]);
+    case(
+        "wide",
+        &config.replace("\"projection_dim\": 20", "\"projection_dim\": 24"),
+        &weights,
+    );
+    case(
+        "deep",
+        &config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 3"),
+        &weights,
+    );
+    case(
+        "flat",
+        &config.replace("\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1"),
+        &weights,
+    );
+    case(
+        "other",
+        &config.replace("\"model_type\": \"clip\"", "\"model_type\": \"blip\""),
+        &weights,
+    );
+    let base = RECIPE.split("[model]").next().unwrap();
+    let train = "[train]\nsteps = 2\nbatch = 8\nwarmup = 1\n";
+    for (name, word) in [
+        ("cut", "model.safetensors"),
+        ("wide", "projection"),
+        ("deep", "layers.2"),
+        ("flat", "layers.1"),
+        ("other", "blip"),
+    ] {
+        let model = format!("[model]\nfamily = \"clip\"\npretrained = \"{name}\"\n");
+        fs::write(folder.path("p.toml"), format!("{base}{model}{train}")).unwrap();
+        folder.refuses(
+            &["train", "p.toml", "--set", "tokens.vocab=514"],
+            &[name, word],
+        );
+    }
+}

@@ -1,0 +1,11 @@
+//! Parity with the Python originals, driven by the fixtures.
+//!
+//! `SHOESTRING_FIXTURES` names another root; every folder of a family is walked.
+
+mod clip;
+mod configs;
+mod fixture;
+mod losses;
+mod optim;
+mod single;
+mod train;

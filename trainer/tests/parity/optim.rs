@@ -1,0 +1,204 @@
+//! AdamW with clipping, and the schedules.
+
+use burn::{
+    module::{Module, Param},
+    tensor::{Device, Tensor},
+};
+use checkpointing::Gradients;
+use serde_json::Value;
+use trainer::{
+    optim::{AdamW, AdamWConfig, clip_scale, gradient_norm},
+    schedule::{Decay, LearningRate},
+};
+
+use crate::fixture::{Fixture, data, each, json_file, tensor};
+
+/// Fixtures of this family that belong to later work: loss scaling.
+const LATER: [&str; 1] = ["grad_scaler"];
+
+#[test]
+fn parity_optim() {
+    each("optim", |fixture| match fixture.name() {
+        name if LATER.contains(&name) => {}
+        "schedules" => schedules(fixture),
+        _ => adamw(fixture),
+    });
+}
+
+fn schedules(fixture: &Fixture) {
+    let config = fixture.json("config.json");
+    let number = |key: &str| config[key].as_f64().unwrap();
+    let (warmup, steps) = (number("warmup") as u64, number("steps") as u64);
+    let cooldown = Decay::Cooldown {
+        steps: number("cooldown_steps") as u64,
+        power: number("cooldown_power"),
+        end: number("cooldown_end_lr"),
+    };
+    let expected = json_file(&fixture.folder.join("expected.json"));
+    for (name, rates) in expected.as_object().unwrap() {
+        let warmup = if name == "cosine_no_warmup" {
+            0
+        } else {
+            warmup
+        };
+        let decay = match name.as_str() {
+            "cosine" | "cosine_no_warmup" => Decay::Cosine,
+            "constant" => Decay::Constant,
+            "constant_cooldown" => cooldown,
+            other => panic!("{}: no check for {other}", fixture.folder.display()),
+        };
+        let rate = LearningRate {
+            base: number("base_lr"),
+            warmup,
+            steps,
+            decay,
+        };
+        for (step, want) in rates.as_array().unwrap().iter().enumerate() {
+            let (got, want) = (rate.at(step as u64), want.as_f64().unwrap());
+            assert!(
+                (got - want).abs() <= 1e-12 * want.abs(),
+                "{name}[{step}]: {got}, not {want}"
+            );
+        }
+    }
+}
+
+/// `tanh(x w1' + b1) w2' + b2`.
+#[derive(Module, Debug)]
+struct Problem {
+    w1: Param<Tensor<2>>,
+    b1: Param<Tensor<1>>,
+    w2: Param<Tensor<2>>,
+    b2: Param<Tensor<1>>,
+}
+
+impl Problem {
+    fn loss(&self, x: Tensor<2>, y: Tensor<2>) -> Tensor<1> {
+        let hidden = x.matmul(self.w1.val().transpose()) + self.b1.val().unsqueeze();
+        let out = hidden.tanh().matmul(self.w2.val().transpose()) + self.b2.val().unsqueeze();
+        ((out.clone() - y.clone()) * (out - y)).mean()
+    }
+
+    fn gradients(&self, loss: Tensor<1>, tracked: &Self) -> Gradients {
+        let mut grads = loss.backward();
+        let mut gradients = Gradients::default();
+        gradients.add(
+            self.w1.id,
+            tracked.w1.val().grad_remove(&mut grads).unwrap(),
+        );
+        gradients.add(
+            self.b1.id,
+            tracked.b1.val().grad_remove(&mut grads).unwrap(),
+        );
+        gradients.add(
+            self.w2.id,
+            tracked.w2.val().grad_remove(&mut grads).unwrap(),
+        );
+        gradients.add(
+            self.b2.id,
+            tracked.b2.val().grad_remove(&mut grads).unwrap(),
+        );
+        gradients
+    }
+
+    fn ids(&self) -> [(&'static str, burn::module::ParamId); 4] {
+        [
+            ("w1", self.w1.id),
+            ("b1", self.b1.id),
+            ("w2", self.w2.id),
+            ("b2", self.b2.id),
+        ]
+    }
+}
+
+/// What happened in each step, joined to `[steps, ...]` at the end.
+#[derive(Default)]
+struct Trace(std::collections::BTreeMap<String, Vec<f32>>);
+
+impl Trace {
+    fn push<const D: usize>(&mut self, name: String, value: Tensor<D>) {
+        self.0
+            .entry(name)
+            .or_default()
+            .extend(value.into_data().iter::<f32>());
+    }
+
+    fn number(&mut self, name: &str, value: f64) {
+        self.0
+            .entry(name.to_string())
+            .or_default()
+            .push(value as f32);
+    }
+}
+
+fn adamw(fixture: &Fixture) {
+    let device = Device::default();
+    let config = fixture.json("config.json");
+    let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
+    let number = |key: &str| config[key].as_f64().unwrap();
+    let settings = AdamWConfig {
+        betas: betas(&config),
+        eps: number("eps"),
+        weight_decay: number("weight_decay"),
+    };
+    let steps = number("steps") as u64;
+    let rate = LearningRate {
+        base: number("lr"),
+        warmup: number("warmup") as u64,
+        steps,
+        decay: Decay::Cosine,
+    };
+    let vector = |name: &str| Param::from_tensor(tensor::<1>(&inputs, name, &device));
+    let matrix = |name: &str| Param::from_tensor(tensor::<2>(&inputs, name, &device));
+    let mut problem = Problem {
+        w1: matrix("initial.w1"),
+        b1: vector("initial.b1"),
+        w2: matrix("initial.w2"),
+        b2: vector("initial.b2"),
+    };
+    let scales: Vec<f32> = data(&inputs, "loss_scale").iter::<f32>().collect();
+    let (x, y) = (
+        tensor::<2>(&inputs, "x", &device),
+        tensor::<2>(&inputs, "y", &device),
+    );
+    let mut optimizer = AdamW::new(settings);
+    let mut trace = Trace::default();
+    for step in 0..steps {
+        let tracked = problem.clone().train();
+        let loss = tracked.loss(x.clone().autodiff(), y.clone().autodiff());
+        let loss = loss * scales[step as usize];
+        trace.number("loss", f64::from(loss.clone().into_scalar::<f32>()));
+        trace.number("lr", rate.at(step));
+        let gradients = problem.gradients(loss, &tracked);
+        drop(tracked);
+        for (name, id) in problem.ids() {
+            trace.push(format!("grad.{name}"), gradients.get(id).unwrap().clone());
+        }
+        let norm = gradient_norm(&problem, &gradients);
+        trace.number("grad_norm", norm);
+        let scale = clip_scale(norm, number("clip_norm"));
+        problem = optimizer.step(problem, gradients, rate.at(step), scale);
+        trace.push("params.w1".into(), problem.w1.val());
+        trace.push("params.b1".into(), problem.b1.val());
+        trace.push("params.w2".into(), problem.w2.val());
+        trace.push("params.b2".into(), problem.b2.val());
+    }
+    for (name, id) in problem.ids() {
+        let moments = optimizer.moments(id).unwrap();
+        trace.push(format!("final.exp_avg.{name}"), moments.first.clone());
+        trace.push(format!("final.exp_avg_sq.{name}"), moments.second.clone());
+    }
+    for (name, values) in trace.0 {
+        let shape = [values.len()];
+        fixture.compare(
+            &outputs,
+            &name,
+            &burn::tensor::TensorData::new(values, shape),
+        );
+    }
+    fixture.finish();
+}
+
+pub(crate) fn betas(config: &Value) -> [f64; 2] {
+    [0, 1].map(|i| config["betas"][i].as_f64().unwrap())
+}

@@ -1,0 +1,248 @@
+//! Towers alone: ViT classifiers and BERT.
+
+use burn::{
+    module::{Module, ModuleDisplay},
+    tensor::{Device, Tensor},
+};
+use checkpointing::{Gradients, Link, Passenger, Policy, Seed, State, forward};
+use fusion::loss::cross_entropy;
+use text_encoder::{
+    MlmHead, TextConfig, TextEncoder, TextKeys, TextTransformer, modern_bert_names,
+};
+use transformer::{Bindings, Weights, load, save_gradients};
+use vision_encoder::{Pooling, VisionConfig, VisionEncoder, VisionKeys};
+
+use crate::fixture::{Fixture, data, each, ids, mask, tensor};
+
+const POLICIES: [Policy; 3] = [Policy::StoreAll, Policy::EveryCut, Policy::Every(2)];
+
+fn labels(inputs: &Weights) -> Vec<i64> {
+    data(inputs, "labels").iter::<i64>().collect()
+}
+
+/// The outputs of every segment, in order.
+fn states(chain: &[&dyn Link], input: &State) -> Vec<Tensor<3>> {
+    let mut state = input.clone();
+    let step = |link: &&dyn Link| {
+        state = link.run(state.clone(), Seed::evaluation());
+        state.tensors[0].clone()
+    };
+    chain.iter().map(step).collect()
+}
+
+#[test]
+fn parity_vit() {
+    each("vit", |fixture| {
+        let json = fixture.json("config.json");
+        if json.get("model_type").is_some() {
+            vit(
+                fixture,
+                &VisionConfig::from_hf_vit(&json).unwrap(),
+                VisionKeys::HfVit,
+            );
+        } else {
+            vit(
+                fixture,
+                &VisionConfig::from_timm(&json).unwrap(),
+                VisionKeys::Timm,
+            );
+        }
+    });
+}
+
+fn vit(fixture: &Fixture, config: &VisionConfig, keys: VisionKeys) {
+    let device = Device::default();
+    let bindings = config.bindings(keys);
+    let weights = fixture.weights("model.safetensors");
+    let model = load(config.init(&device), &bindings, &weights).unwrap();
+    let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
+    let compare = |name: &str, got: Tensor<3>| fixture.compare_tensor(&outputs, name, got);
+    let input = |name: &str| {
+        let pixels = tensor::<4>(&inputs, name, &device);
+        State::default().with("pixels", Passenger::Pixels(pixels))
+    };
+    let chain = model.segments();
+    let states = states(&chain, &input("pixel_values"));
+    let (last, logits) = (&states[states.len() - 2], &states[states.len() - 1]);
+    let hidden = model.head.tokens(last.clone());
+    let layers = states[..states.len() - 1].iter().enumerate();
+    match keys {
+        VisionKeys::HfVit => {
+            layers.for_each(|(i, x)| compare(&format!("hidden_states.{i}"), x.clone()));
+            compare("last_hidden_state", hidden);
+            let large = self::states(&chain, &input("pixel_values_hires"));
+            compare("hires.logits", large[large.len() - 1].clone());
+        }
+        _ => {
+            layers
+                .skip(1)
+                .for_each(|(i, x)| compare(&format!("blocks.{}", i - 1), x.clone()));
+            compare("features", hidden);
+            assert_ne!(config.pooling, Pooling::None);
+            compare(
+                "pre_logits",
+                model.head.pool(last.clone(), Seed::evaluation()),
+            );
+        }
+    }
+    compare("logits", logits.clone());
+    for policy in POLICIES {
+        let schedule = policy.schedule(chain.len());
+        let (output, pullback) = forward(
+            &chain,
+            &schedule,
+            input("pixel_values"),
+            Seed::evaluation(),
+            false,
+        );
+        let (loss, cotangent) =
+            cross_entropy(output.into_hidden().squeeze_dim(1), &labels(&inputs));
+        fixture.compare_number(&outputs, "loss", loss);
+        let pulled = pullback.pull(vec![cotangent.unsqueeze_dim(1)]);
+        compare_gradients(fixture, &model, &bindings, &pulled.gradients);
+    }
+    fixture.finish();
+}
+
+fn compare_gradients<M: Module + ModuleDisplay>(
+    fixture: &Fixture,
+    model: &M,
+    bindings: &Bindings,
+    gradients: &Gradients,
+) {
+    let gradients = save_gradients(model, bindings, gradients).unwrap();
+    fixture.compare_parameters("grads.safetensors", &gradients);
+}
+
+/// BERT with and without its masked-language-model head.
+#[derive(Module, Debug)]
+struct MaskedBert {
+    bert: TextTransformer,
+    head: MlmHead,
+}
+
+#[test]
+fn parity_bert() {
+    each("bert", |fixture| {
+        let json = fixture.json("config.json");
+        match json["architectures"][0].as_str() {
+            Some("BertModel") => bert_base(fixture, &TextConfig::from_hf_bert(&json).unwrap()),
+            Some("BertForMaskedLM") => bert_mlm(fixture, &TextConfig::from_hf_bert(&json).unwrap()),
+            other => panic!("{}: no check for {other:?}", fixture.folder.display()),
+        }
+    });
+}
+
+fn bert_input(inputs: &Weights, device: &Device) -> State {
+    State::default()
+        .with("ids", Passenger::Ids(ids(inputs, "input_ids", device)))
+        .with(
+            "segments",
+            Passenger::Ids(ids(inputs, "token_type_ids", device)),
+        )
+        .with(
+            "mask",
+            Passenger::Mask(mask(inputs, "attention_mask", device)),
+        )
+}
+
+fn bert_base(fixture: &Fixture, config: &TextConfig) {
+    let device = Device::default();
+    let bindings = config.bindings(TextKeys::Bert);
+    let weights = fixture
+        .weights("model.safetensors")
+        .rename(modern_bert_names);
+    let model = load(config.init(&device), &bindings, &weights).unwrap();
+    let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
+    let compare = |name: &str, got: Tensor<3>| fixture.compare_tensor(&outputs, name, got);
+    let chain = model.segments();
+    let input = bert_input(&inputs, &device);
+    let states = states(&chain, &input);
+    let hidden = states[states.len() - 2].clone();
+    for (i, x) in states[..states.len() - 1].iter().enumerate() {
+        compare(&format!("hidden_states.{i}"), x.clone());
+    }
+    compare("last_hidden_state", hidden.clone());
+    compare("pooler_output", states[states.len() - 1].clone());
+    let real = mask(&inputs, "attention_mask", &device)
+        .float()
+        .unsqueeze_dim::<3>(2);
+    let mean = (hidden * real.clone()).sum_dim(1) / real.clone().sum_dim(1);
+    compare("mean_pooled", mean);
+    let bare = State::default().with("ids", Passenger::Ids(ids(&inputs, "input_ids", &device)));
+    let bare = self::states(&chain, &bare);
+    compare("defaults.last_hidden_state", bare[bare.len() - 2].clone());
+
+    // loss = mean((hidden - target)^2 over real tokens) + mean(pooled^2): the chain up to the last
+    // block and the pooler are pulled back apart, since the loss reads both.
+    let target = tensor::<3>(&inputs, "target_hidden", &device);
+    for policy in POLICIES {
+        let (body, head) = chain.split_at(chain.len() - 1);
+        let (state, body_pullback) = forward(
+            body,
+            &policy.schedule(body.len()),
+            input.clone(),
+            Seed::evaluation(),
+            false,
+        );
+        let hidden = state.tensors[0].clone();
+        let (pooled, head_pullback) =
+            forward(head, &policy.schedule(1), state, Seed::evaluation(), true);
+        let pooled = pooled.into_hidden();
+        let [_, _, d_model] = hidden.dims();
+        let count = real.clone().sum().into_scalar::<f32>() * d_model as f32;
+        let difference = (hidden - target.clone()) * real.clone();
+        let squares = (difference.clone() * difference.clone()).sum() / count;
+        let loss = squares + (pooled.clone() * pooled.clone()).mean();
+        fixture.compare_number(&outputs, "loss", f64::from(loss.into_scalar::<f32>()));
+        let elements = pooled.dims().iter().product::<usize>() as f32;
+        let mut pulled = head_pullback.pull(vec![pooled * 2.0 / elements]);
+        let cotangent = difference * 2.0 / count + pulled.cotangent.swap_remove(0);
+        pulled
+            .gradients
+            .merge(body_pullback.pull(vec![cotangent]).gradients);
+        compare_gradients(fixture, &model, &bindings, &pulled.gradients);
+    }
+    fixture.finish();
+}
+
+fn bert_mlm(fixture: &Fixture, config: &TextConfig) {
+    let device = Device::default();
+    let config = TextConfig {
+        pooler: false,
+        ..config.clone()
+    };
+    let mut bindings = Bindings::default();
+    bindings.nest("bert", config.bindings(TextKeys::Bert).prefix_keys("bert."));
+    bindings.nest("head", config.mlm_bindings());
+    let model = MaskedBert {
+        bert: config.init(&device),
+        head: MlmHead::new(&config, &device),
+    };
+    let weights = fixture
+        .weights("model.safetensors")
+        .rename(modern_bert_names);
+    let model = load(model, &bindings, &weights).unwrap();
+    let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
+    let head = model.head.tied(&model.bert.embed, &config);
+    let mut chain = model.bert.segments();
+    *chain.last_mut().unwrap() = &head;
+    for policy in POLICIES {
+        let (output, pullback) = forward(
+            &chain,
+            &policy.schedule(chain.len()),
+            bert_input(&inputs, &device),
+            Seed::evaluation(),
+            false,
+        );
+        let logits = output.into_hidden();
+        fixture.compare_tensor(&outputs, "logits", logits.clone());
+        let [batch, tokens, classes] = logits.dims();
+        let (loss, cotangent) =
+            cross_entropy(logits.reshape([batch * tokens, classes]), &labels(&inputs));
+        fixture.compare_number(&outputs, "loss", loss);
+        let pulled = pullback.pull(vec![cotangent.reshape([batch, tokens, classes])]);
+        compare_gradients(fixture, &model, &bindings, &pulled.gradients);
+    }
+    fixture.finish();
+}

@@ -1,0 +1,212 @@
+//! Thirty training steps of a tiny CLIP.
+
+use std::fs;
+
+use burn::{
+    module::Module,
+    tensor::{Device, Int, Tensor, TensorData},
+};
+use checkpointing::{Policy, Seed};
+use fusion::{Batch, DualConfig, DualEncoder, StepConfig, contrastive_step};
+use text_encoder::TextTransformer;
+use trainer::{
+    optim::{AdamW, AdamWConfig, clip_scale, gradient_norm},
+    schedule::{Decay, LearningRate},
+};
+use transformer::{Weights, load, save};
+use vision_encoder::VisionTransformer;
+
+use crate::{
+    clip::{loss_of, split},
+    fixture::{Fixture, data, each, ids, json_file, mask, tensor, weights_file},
+    optim::betas,
+};
+
+type Model = DualEncoder<VisionTransformer, TextTransformer>;
+
+/// Fixtures of this family that belong to later work: adapters.
+const LATER: [&str; 1] = ["lora"];
+
+#[test]
+fn parity_train() {
+    each("train", |fixture| {
+        if LATER.contains(&fixture.name()) {
+            return;
+        }
+        let locked = match fixture.name() {
+            "full" => false,
+            "locked_image" => true,
+            other => panic!("{}: no check for {other}", fixture.folder.display()),
+        };
+        let outputs = fixture.weights("outputs.safetensors");
+        let config = fixture.json("config.json");
+        let (batch, micro) = (usize_of(&config["batch"]), usize_of(&config["micro_batch"]));
+        run(
+            fixture,
+            &outputs,
+            "",
+            locked,
+            &|batch| vec![batch.clone()],
+            Mix::Whole,
+        );
+        if !locked {
+            let pieces = |batch: &Batch| split(batch, micro);
+            run(
+                fixture,
+                &outputs,
+                "grad_cache.",
+                locked,
+                &pieces,
+                Mix::Whole,
+            );
+            run(
+                fixture,
+                &outputs,
+                "naive_accumulation.",
+                locked,
+                &pieces,
+                Mix::Naive,
+            );
+            assert!(micro < batch);
+            fixture.pass_over("grad_cache.max_abs_difference_of_final_weights");
+        }
+        fixture.finish();
+    });
+}
+
+/// Whether micro-batches share their negatives.
+#[derive(Clone, Copy, PartialEq)]
+enum Mix {
+    Whole,
+    /// The counter-example: each micro-batch by itself, averaged.
+    Naive,
+}
+
+fn usize_of(value: &serde_json::Value) -> usize {
+    value.as_u64().unwrap() as usize
+}
+
+fn rows(all: &Batch, indices: &[i64]) -> Batch {
+    let device = all.pixels.device();
+    let data = TensorData::new(indices.to_vec(), [indices.len()]);
+    let index = Tensor::<1, Int>::from_data(data, &device);
+    Batch {
+        pixels: all.pixels.clone().select(0, index.clone()),
+        ids: all.ids.clone().select(0, index.clone()),
+        mask: all
+            .mask
+            .clone()
+            .map(|mask| mask.int().select(0, index).equal_elem(1)),
+    }
+}
+
+fn run(
+    fixture: &Fixture,
+    outputs: &Weights,
+    prefix: &str,
+    locked: bool,
+    pieces: &dyn Fn(&Batch) -> Vec<Batch>,
+    mix: Mix,
+) {
+    let device = Device::default();
+    let config = fixture.json("config.json");
+    let number = |key: &str| config[key].as_f64().unwrap();
+    let base = fixture.base();
+    let (dual, keys) = DualConfig::from_hf(&json_file(&base.join("config.json"))).unwrap();
+    let weights = weights_file(&base.join("model.safetensors"));
+    let mut model: Model = load(dual.init(&device), &dual.bindings(keys), &weights).unwrap();
+    if locked {
+        model.vision = model.vision.no_grad();
+    }
+    let inputs = fixture.inputs();
+    let all = Batch {
+        pixels: tensor(&inputs, "pixel_values", &device),
+        ids: ids(&inputs, "input_ids", &device),
+        mask: Some(mask(&inputs, "attention_mask", &device)),
+    };
+    let order: Vec<i64> = data(&inputs, "batch_indices").iter::<i64>().collect();
+    let batch = usize_of(&config["batch"]);
+    let steps = number("steps") as u64;
+    let decay = Decay::Cosine;
+    let rate = LearningRate {
+        base: number("lr"),
+        warmup: number("warmup") as u64,
+        steps,
+        decay,
+    };
+    let settings = AdamWConfig {
+        betas: betas(&config),
+        eps: number("eps"),
+        weight_decay: number("weight_decay"),
+    };
+    let mut optimizer = AdamW::new(settings);
+    let step_config = StepConfig {
+        loss: loss_of(&dual),
+        policy: Policy::EveryCut,
+    };
+    let mut traces: [Vec<f64>; 4] = Default::default();
+    for step in 0..steps {
+        let indices = &order[step as usize * batch..(step as usize + 1) * batch];
+        let batches = pieces(&rows(&all, indices));
+        let (loss, gradients, share) = match mix {
+            Mix::Whole => {
+                let out = contrastive_step(&model, &batches, &step_config, Seed::evaluation());
+                (out.loss, out.gradients, 1.0)
+            }
+            Mix::Naive => {
+                let share = 1.0 / batches.len() as f64;
+                let mut gradients = checkpointing::Gradients::default();
+                let mut loss = 0.0;
+                for batch in batches {
+                    let out = contrastive_step(&model, &[batch], &step_config, Seed::evaluation());
+                    gradients.merge(out.gradients);
+                    loss += out.loss * share;
+                }
+                (loss, gradients, share)
+            }
+        };
+        let norm = gradient_norm(&model, &gradients) * share;
+        let scale = clip_scale(norm, number("clip_norm")) * share;
+        model = optimizer.step(model, gradients, rate.at(step), scale);
+        model.clamp_scale(100.0);
+        let log_scale = f64::from(model.logit_scale.val().into_scalar::<f32>());
+        for (trace, value) in traces
+            .iter_mut()
+            .zip([loss, rate.at(step), norm, log_scale])
+        {
+            trace.push(value);
+        }
+    }
+    for (name, trace) in ["loss", "lr", "grad_norm", "logit_scale"]
+        .iter()
+        .zip(traces)
+    {
+        let key = format!("{prefix}{name}");
+        if *name == "lr" && !prefix.is_empty() {
+            continue;
+        }
+        let shape = [trace.len()];
+        fixture.compare(outputs, &key, &TensorData::new(trace, shape));
+    }
+    if mix == Mix::Naive {
+        return;
+    }
+    let mut trained = save(&model, &dual.bindings(keys)).unwrap();
+    if locked {
+        let want = fixture.weights("final.safetensors");
+        let mut kept = Weights::default();
+        for key in trained.keys().filter(|key| want.get(key).is_some()) {
+            kept.insert(key, trained.get(key).unwrap().clone());
+        }
+        for key in trained.keys().filter(|key| want.get(key).is_none()) {
+            assert_eq!(
+                trained.get(key),
+                weights.get(key),
+                "{key} is frozen and must not move"
+            );
+        }
+        trained = kept;
+    }
+    fixture.compare_parameters("final.safetensors", &trained);
+    assert!(fs::exists(base.join("config.json")).unwrap());
+}

@@ -1,0 +1,180 @@
+//! Activation functions, with the derivative in closed form.
+
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use crate::host::{HostTensor, exp, for_row_pairs, for_rows, normal_cdf};
+
+/// The activations of published transformers. Names in configs differ; these are torch's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x * Phi(x)`, exact (Hendrycks & Gimpel 2016).
+    #[default]
+    Gelu,
+    /// The tanh approximation of gelu.
+    #[serde(alias = "gelu_pytorch_tanh", alias = "gelu_new")]
+    GeluTanh,
+    /// `x * sigmoid(1.702 x)`, as OpenAI's CLIP.
+    QuickGelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const TANH_SCALE: f32 = 0.797_884_6; // sqrt(2 / pi)
+const TANH_CUBIC: f32 = 0.044_715;
+const QUICK: f32 = 1.702;
+
+impl Activation {
+    /// Applies the function element by element.
+    pub fn forward<const D: usize>(self, input: Tensor<D>) -> Tensor<D> {
+        let width = input.dims()[D - 1];
+        match HostTensor::open(input) {
+            Err(input) => self.forward_tensor(input),
+            Ok(mut input) => {
+                for_rows(input.slice_mut(), width, |_, x| match self {
+                    Self::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x).0),
+                    Self::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x).0),
+                    Self::QuickGelu => x.iter_mut().for_each(|x| *x = quick_gelu(*x).0),
+                    Self::Relu => x.iter_mut().for_each(|x| *x = relu(*x).0),
+                });
+                input.close()
+            }
+        }
+    }
+
+    /// The value and the pulled back cotangent at `input`, both of the input's shape.
+    pub fn pull<const D: usize>(
+        self,
+        input: Tensor<D>,
+        cotangent: Tensor<D>,
+    ) -> (Tensor<D>, Tensor<D>) {
+        let width = input.dims()[D - 1];
+        let mut input = match HostTensor::open(input) {
+            Ok(input) => input,
+            Err(input) => return self.pull_tensor(input, cotangent),
+        };
+        let mut cotangent = match HostTensor::open(cotangent) {
+            Ok(cotangent) => cotangent,
+            Err(cotangent) => return self.pull_tensor(input.close(), cotangent),
+        };
+        let (x, g) = (input.slice_mut(), cotangent.slice_mut());
+        match self {
+            Self::Gelu => pull_slices(x, g, width, gelu),
+            Self::GeluTanh => pull_slices(x, g, width, gelu_tanh),
+            Self::QuickGelu => pull_slices(x, g, width, quick_gelu),
+            Self::Relu => pull_slices(x, g, width, relu),
+        }
+        (input.close(), cotangent.close())
+    }
+
+    /// In tensor operations, for any device and on a graph. Framework gelus are avoided: their
+    /// gradient is the tanh approximation's on some backends.
+    fn forward_tensor<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
+        match self {
+            Self::Gelu => x.clone() * ((x * SQRT_HALF).erf() + 1.0) * 0.5,
+            Self::GeluTanh => {
+                let inner = (x.clone() * x.clone() * TANH_CUBIC + 1.0) * x.clone() * TANH_SCALE;
+                x * (inner.tanh() + 1.0) * 0.5
+            }
+            Self::QuickGelu => x.clone() * burn::tensor::activation::sigmoid(x * QUICK),
+            Self::Relu => burn::tensor::activation::relu(x),
+        }
+    }
+
+    fn pull_tensor<const D: usize>(
+        self,
+        x: Tensor<D>,
+        cotangent: Tensor<D>,
+    ) -> (Tensor<D>, Tensor<D>) {
+        let leaf = x.autodiff().require_grad();
+        let value = self.forward_tensor(leaf.clone());
+        let mut grads = (value.clone() * cotangent.autodiff()).sum().backward();
+        let pulled = leaf
+            .grad_remove(&mut grads)
+            .unwrap_or_else(|| leaf.inner().zeros_like());
+        (value.inner(), pulled)
+    }
+}
+
+/// Turns `(x, cotangent)` into `(value, cotangent * slope)` in place.
+fn pull_slices(
+    x: &mut [f32],
+    cotangent: &mut [f32],
+    width: usize,
+    f: impl Fn(f32) -> (f32, f32) + Sync,
+) {
+    for_row_pairs(x, cotangent, width, |x, cotangent| {
+        for (x, cotangent) in x.iter_mut().zip(cotangent) {
+            let (value, slope) = f(*x);
+            *x = value;
+            *cotangent *= slope;
+        }
+    });
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> (f32, f32) {
+    const NORMAL: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
+    let cdf = normal_cdf(x);
+    (x * cdf, cdf + x * NORMAL * exp(-0.5 * x * x))
+}
+
+#[inline(always)]
+fn gelu_tanh(x: f32) -> (f32, f32) {
+    // (1 + tanh(u)) / 2 = sigmoid(2u), which does not cancel where tanh nears -1.
+    let inner = TANH_SCALE * x * (1.0 + TANH_CUBIC * x * x);
+    let sigmoid = 1.0 / (1.0 + exp(-2.0 * inner));
+    let slope = TANH_SCALE * (1.0 + 3.0 * TANH_CUBIC * x * x);
+    (
+        x * sigmoid,
+        sigmoid + 2.0 * x * sigmoid * (1.0 - sigmoid) * slope,
+    )
+}
+
+#[inline(always)]
+fn quick_gelu(x: f32) -> (f32, f32) {
+    let sigmoid = 1.0 / (1.0 + exp(-QUICK * x));
+    (x * sigmoid, sigmoid + QUICK * x * sigmoid * (1.0 - sigmoid))
+}
+
+#[inline(always)]
+fn relu(x: f32) -> (f32, f32) {
+    (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Distribution, Tolerance};
+
+    use super::*;
+
+    #[test]
+    fn host_loops_equal_tensor_operations() {
+        let device = Device::default();
+        for kind in [
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::QuickGelu,
+            Activation::Relu,
+        ] {
+            let x = Tensor::<2>::random([33, 71], Distribution::Normal(0.0, 3.0), &device);
+            let g = Tensor::<2>::random([33, 71], Distribution::Normal(0.0, 1.0), &device);
+            // The tensor operations cancel where tanh or erf near one.
+            let close = Tolerance::absolute(1e-5);
+            let want = kind.pull_tensor(x.clone(), g.clone());
+            let got = kind.pull(x.clone(), g);
+            got.0
+                .clone()
+                .into_data()
+                .assert_approx_eq::<f32>(&want.0.into_data(), close);
+            got.1
+                .into_data()
+                .assert_approx_eq::<f32>(&want.1.into_data(), close);
+            kind.forward(x)
+                .into_data()
+                .assert_eq(&got.0.into_data(), true);
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Multi-head attention, with its core's pullback in closed form.
+
+use burn::{
+    module::{Module, ParamId},
+    tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
+};
+use checkpointing::Seed;
+use peft::{Linear, LinearConfig};
+
+use crate::{
+    LayerNorm,
+    dropout::dropout,
+    host::{HostTensor, dot_by, exp, for_rows},
+};
+
+/// Sizes of an [`Attention`].
+#[derive(Clone, Debug)]
+pub struct AttentionConfig {
+    /// Width of the hidden states.
+    pub d_model: usize,
+    /// Number of heads; divides `d_model`.
+    pub n_heads: usize,
+    /// Whether a token sees only itself and those before it.
+    pub causal: bool,
+    /// Whether the query, key and value maps have biases.
+    pub qkv_bias: bool,
+    /// The epsilon of a norm on queries and keys within each head, if there is one (timm).
+    pub qk_norm: Option<f64>,
+    /// Dropout on the attention weights in training.
+    pub dropout: f64,
+}
+
+impl AttentionConfig {
+    /// Bidirectional attention with biases, no norm on queries and keys, no dropout.
+    pub fn new(d_model: usize, n_heads: usize) -> Self {
+        Self {
+            d_model,
+            n_heads,
+            causal: false,
+            qkv_bias: true,
+            qk_norm: None,
+            dropout: 0.0,
+        }
+    }
+
+    /// Initialises the layer. Each map may be drawn anew by the model.
+    pub fn init(&self, device: &Device) -> Attention {
+        let d_model = self.d_model;
+        let qkv = || {
+            LinearConfig::new(d_model, d_model)
+                .with_bias(self.qkv_bias)
+                .init(device)
+        };
+        let norm = || {
+            self.qk_norm
+                .map(|eps| LayerNorm::new(d_model / self.n_heads, eps, device))
+        };
+        Attention {
+            query: qkv(),
+            key: qkv(),
+            value: qkv(),
+            output: LinearConfig::new(d_model, d_model).init(device),
+            query_norm: norm(),
+            key_norm: norm(),
+            n_heads: self.n_heads,
+            causal: self.causal,
+            dropout: self.dropout,
+        }
+    }
+}
+
+/// Scaled dot-product attention in several heads (Vaswani et al. 2017).
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// The query map.
+    pub query: Linear,
+    /// The key map.
+    pub key: Linear,
+    /// The value map.
+    pub value: Linear,
+    /// The output map.
+    pub output: Linear,
+    /// A norm on the queries of each head.
+    pub query_norm: Option<LayerNorm>,
+    /// A norm on the keys of each head.
+    pub key_norm: Option<LayerNorm>,
+    n_heads: usize,
+    causal: bool,
+    dropout: f64,
+}
+
+impl Attention {
+    /// Attention from `queries` to `keys`, whose real tokens `mask` tells.
+    ///
+    /// Shapes: `[batch, queries, d_model]`, `[batch, keys, d_model]`, mask `[batch, keys]`
+    /// -> `[batch, queries, d_model]`.
+    pub fn forward(
+        &self,
+        queries: Tensor<3>,
+        keys: Tensor<3>,
+        mask: Option<&Tensor<2, Bool>>,
+        seed: Seed,
+    ) -> Tensor<3> {
+        let q = self.normed(&self.query_norm, self.heads(self.query.forward(queries)));
+        let k = self.normed(&self.key_norm, self.heads(self.key.forward(keys.clone())));
+        let v = self.heads(self.value.forward(keys));
+        let weights = dropout(self.weights(q, k, mask), self.dropout, seed);
+        self.output.forward(self.merge(weights.matmul(v)))
+    }
+
+    /// Whether the pullback in closed form covers this layer.
+    pub(crate) fn is_plain(&self, seed: Seed) -> bool {
+        self.query_norm.is_none()
+            && self.key_norm.is_none()
+            && (self.dropout == 0.0 || seed.training().is_none())
+    }
+
+    fn normed(&self, norm: &Option<LayerNorm>, heads: Tensor<4>) -> Tensor<4> {
+        match norm {
+            None => heads,
+            Some(norm) => norm.forward(heads),
+        }
+    }
+
+    /// `[batch, tokens, d_model] -> [batch, n_heads, tokens, d_head]`, a view.
+    pub(crate) fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+        let [batch, tokens, d_model] = x.dims();
+        x.reshape([batch, tokens, self.n_heads, d_model / self.n_heads])
+            .swap_dims(1, 2)
+    }
+
+    /// `[batch, n_heads, tokens, d_head] -> [batch, tokens, d_model]`.
+    pub(crate) fn merge(&self, x: Tensor<4>) -> Tensor<3> {
+        let [batch, heads, tokens, d_head] = x.dims();
+        x.swap_dims(1, 2).reshape([batch, tokens, heads * d_head])
+    }
+
+    /// Attention weights, `[batch, n_heads, queries, keys]`.
+    pub(crate) fn weights(
+        &self,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        mask: Option<&Tensor<2, Bool>>,
+    ) -> Tensor<4> {
+        let scale = self.scale(&q);
+        let scores = q.matmul(k.swap_dims(2, 3));
+        match HostTensor::open(scores) {
+            Ok(scores) => self.softmax_host(scores, scale, mask),
+            Err(scores) => self.softmax_tensor(scores * scale, mask),
+        }
+    }
+
+    fn scale(&self, heads: &Tensor<4>) -> f32 {
+        1.0 / (heads.dims()[3] as f32).sqrt()
+    }
+
+    fn softmax_tensor(&self, scores: Tensor<4>, mask: Option<&Tensor<2, Bool>>) -> Tensor<4> {
+        let [_, _, queries, keys] = scores.dims();
+        let mut scores = scores;
+        if self.causal {
+            let hidden: Vec<bool> = (0..queries)
+                .flat_map(|q| (0..keys).map(move |k| k > q))
+                .collect();
+            let data = TensorData::new(hidden, [1, 1, queries, keys]);
+            let hidden = Tensor::<4, Bool>::from_data(data, &scores.device());
+            scores = scores.mask_fill(hidden, f32::MIN);
+        }
+        if let Some(mask) = mask {
+            let hidden = mask.clone().bool_not().unsqueeze_dims::<4>(&[1, 2]);
+            scores = scores.mask_fill(hidden, f32::MIN);
+        }
+        softmax(scores, 3)
+    }
+
+    /// Scale, mask and softmax in one pass over the scores.
+    fn softmax_host(
+        &self,
+        scores: HostTensor<4>,
+        scale: f32,
+        mask: Option<&Tensor<2, Bool>>,
+    ) -> Tensor<4> {
+        let mut scores = scores;
+        let [_, heads, queries, keys] = scores.dims();
+        let real: Option<Vec<bool>> =
+            mask.map(|mask| mask.clone().into_data().iter::<bool>().collect());
+        for_rows(scores.slice_mut(), keys, |first, rows| {
+            for (i, row) in rows.chunks_exact_mut(keys).enumerate() {
+                let (query, batch) = ((first + i) % queries, (first + i) / (heads * queries));
+                if let Some(real) = &real {
+                    for (x, real) in row.iter_mut().zip(&real[batch * keys..]) {
+                        *x = if *real { *x } else { f32::NEG_INFINITY };
+                    }
+                }
+                let seen = if self.causal {
+                    (query + 1).min(keys)
+                } else {
+                    keys
+                };
+                let (seen, hidden) = row.split_at_mut(seen);
+                softmax_row(seen, scale);
+                hidden.fill(0.0);
+            }
+        });
+        scores.close()
+    }
+
+    /// The cotangents of `(q, k, v)` for the cotangent of the mixed values. Shapes: weights
+    /// `[batch, n_heads, queries, keys]`, the others `[batch, n_heads, tokens, d_head]`.
+    pub(crate) fn pull_core(
+        &self,
+        [q, k, v]: [Tensor<4>; 3],
+        weights: Tensor<4>,
+        cotangent: Tensor<4>,
+    ) -> [Tensor<4>; 3] {
+        let scale = self.scale(&q);
+        let v_cotangent = weights.clone().swap_dims(2, 3).matmul(cotangent.clone());
+        let weights_cotangent = cotangent.matmul(v.swap_dims(2, 3));
+        let scores = pull_softmax(weights, weights_cotangent, scale);
+        let q_cotangent = scores.clone().matmul(k);
+        let k_cotangent = scores.swap_dims(2, 3).matmul(q);
+        [q_cotangent, k_cotangent, v_cotangent]
+    }
+
+    /// The pullback of the three input maps, for one input. Shapes: all `[rows, d_model]`.
+    pub(crate) fn pull_qkv(
+        &self,
+        input: Tensor<2>,
+        cotangents: [Tensor<2>; 3],
+        sink: &mut dyn FnMut(ParamId, Tensor<1>),
+    ) -> Tensor<2> {
+        let [q, k, v] = cotangents;
+        self.query.pull_parameters(input.clone(), q.clone(), sink);
+        self.key.pull_parameters(input.clone(), k.clone(), sink);
+        self.value.pull_parameters(input, v.clone(), sink);
+        self.query.pull_input(q) + self.key.pull_input(k) + self.value.pull_input(v)
+    }
+}
+
+#[inline(always)]
+fn softmax_row(row: &mut [f32], scale: f32) {
+    let max = row.iter().fold(f32::NEG_INFINITY, |max, x| max.max(*x));
+    let shift = if max.is_finite() { max } else { 0.0 };
+    // The vectorised exponential ends at e^-87, far below the rounding of the sum; a hidden key
+    // must weigh exactly nothing.
+    row.iter_mut().for_each(|x| {
+        *x = if *x == f32::NEG_INFINITY {
+            0.0
+        } else {
+            exp((*x - shift) * scale)
+        };
+    });
+    let sum = dot_by(row, row, |x, _| x);
+    let norm = if sum > 0.0 { 1.0 / sum } else { 0.0 };
+    row.iter_mut().for_each(|x| *x *= norm);
+}
+
+/// `scale * P * (dP - sum(dP * P))` along the last axis.
+fn pull_softmax(weights: Tensor<4>, cotangent: Tensor<4>, scale: f32) -> Tensor<4> {
+    let [_, _, _, keys] = weights.dims();
+    let weights = match HostTensor::open(weights) {
+        Ok(weights) => weights,
+        Err(weights) => return pull_softmax_tensor(weights, cotangent, scale),
+    };
+    let mut cotangent = match HostTensor::open(cotangent) {
+        Ok(cotangent) => cotangent,
+        Err(cotangent) => return pull_softmax_tensor(weights.close(), cotangent, scale),
+    };
+    let p = weights.slice();
+    for_rows(cotangent.slice_mut(), keys, |first, rows| {
+        for (i, g) in rows.chunks_exact_mut(keys).enumerate() {
+            let p = &p[(first + i) * keys..(first + i + 1) * keys];
+            let mean = dot_by(p, g, |p, g| p * g);
+            g.iter_mut()
+                .zip(p)
+                .for_each(|(g, p)| *g = scale * p * (*g - mean));
+        }
+    });
+    cotangent.close()
+}
+
+fn pull_softmax_tensor(weights: Tensor<4>, cotangent: Tensor<4>, scale: f32) -> Tensor<4> {
+    let mean = (weights.clone() * cotangent.clone()).sum_dim(3);
+    weights * (cotangent - mean) * scale
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, Tolerance};
+
+    use super::*;
+
+    #[test]
+    fn host_softmax_equals_tensor_operations() {
+        let device = Device::default();
+        let mask = Tensor::<2, Bool>::from_data(
+            [
+                [true, true, true, false, false],
+                [true, true, false, true, true],
+            ],
+            &device,
+        );
+        for causal in [false, true] {
+            for mask in [None, Some(&mask)] {
+                let config = AttentionConfig {
+                    causal,
+                    ..AttentionConfig::new(6, 3)
+                };
+                let layer = config.init(&device);
+                let scores =
+                    Tensor::<4>::random([2, 3, 5, 5], Distribution::Normal(0.0, 4.0), &device);
+                let host = HostTensor::open(scores.clone())
+                    .ok()
+                    .expect("flex is host memory");
+                let got = layer.softmax_host(host, 0.7, mask);
+                let want = layer.softmax_tensor(scores.clone() * 0.7, mask);
+                let close = Tolerance::absolute(1e-6);
+                got.clone()
+                    .into_data()
+                    .assert_approx_eq::<f32>(&want.into_data(), close);
+
+                let pulled = pull_softmax(got.clone(), scores.clone(), 0.7);
+                let want = pull_softmax_tensor(got, scores, 0.7);
+                pulled
+                    .into_data()
+                    .assert_approx_eq::<f32>(&want.into_data(), close);
+            }
+        }
+    }
+}

@@ -1,0 +1,20 @@
+#![doc = include_str!("../README.md")]
+
+mod activation;
+mod attention;
+mod block;
+mod block_keys;
+mod dropout;
+pub mod host;
+mod mlp;
+mod norm;
+mod weights;
+
+pub use activation::Activation;
+pub use attention::{Attention, AttentionConfig};
+pub use block::{Block, BlockConfig, NormOrder};
+pub use block_keys::BlockKeys;
+pub use dropout::dropout;
+pub use mlp::Mlp;
+pub use norm::LayerNorm;
+pub use weights::{Binding, Bindings, Layout, Weights, WeightsError, load, save, save_gradients};

@@ -1,0 +1,211 @@
+//! Layer normalisation, with its pullback in closed form.
+
+use burn::{
+    module::{Initializer, Module, Param, ParamId},
+    tensor::{Device, Tensor, module::layer_norm},
+};
+
+use crate::host::{HostTensor, dot_by, sum_rows};
+
+/// Layer normalisation over the last axis (Ba et al. 2016).
+#[derive(Module, Debug)]
+pub struct LayerNorm {
+    /// Scale, `[d_model]`.
+    pub gamma: Param<Tensor<1>>,
+    /// Shift, `[d_model]`.
+    pub beta: Param<Tensor<1>>,
+    epsilon: f64,
+}
+
+impl LayerNorm {
+    /// The identity scale and shift.
+    pub fn new(d_model: usize, epsilon: f64, device: &Device) -> Self {
+        Self {
+            gamma: Initializer::Ones.init([d_model], device),
+            beta: Initializer::Zeros.init([d_model], device),
+            epsilon,
+        }
+    }
+
+    /// Normalises. Shapes: `[..., d_model] -> [..., d_model]`.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        layer_norm(input, self.gamma.val(), Some(self.beta.val()), self.epsilon)
+    }
+
+    /// The pullback: `residual` plus the cotangent of the input; gradients go to `sink`.
+    ///
+    /// Shapes: all `[rows, d_model]`.
+    pub(crate) fn pull(
+        &self,
+        input: Tensor<2>,
+        cotangent: Tensor<2>,
+        residual: Tensor<2>,
+        sink: &mut dyn FnMut(ParamId, Tensor<1>),
+    ) -> Tensor<2> {
+        let (pulled, gamma, beta) = match HostTensor::open(input) {
+            Ok(input) => self.pull_host(input, cotangent, residual),
+            Err(input) => self.pull_tensor(input, cotangent, residual),
+        };
+        for (param, gradient) in [(&self.gamma, gamma), (&self.beta, beta)] {
+            if checkpointing::is_trainable(param) {
+                sink(param.id, gradient);
+            }
+        }
+        pulled
+    }
+
+    fn pull_host(
+        &self,
+        input: HostTensor<2>,
+        cotangent: Tensor<2>,
+        residual: Tensor<2>,
+    ) -> (Tensor<2>, Tensor<1>, Tensor<1>) {
+        let device = cotangent.device();
+        let [_, width] = cotangent.dims();
+        let (cotangent, gamma) = match (
+            HostTensor::open(cotangent),
+            HostTensor::open(self.gamma.val()),
+        ) {
+            (Ok(cotangent), Ok(gamma)) => (cotangent, gamma),
+            (cotangent, _) => {
+                let cotangent = cotangent.map_or_else(|tensor| tensor, HostTensor::close);
+                return self.pull_tensor(input.close(), cotangent, residual);
+            }
+        };
+        let mut output = match HostTensor::open(residual) {
+            Ok(residual) => residual,
+            Err(residual) => return self.pull_tensor(input.close(), cotangent.close(), residual),
+        };
+        let (x, g, gamma) = (input.slice(), cotangent.slice(), gamma.slice());
+        let epsilon = self.epsilon as f32;
+        let mut gamma_gradient = vec![0.0f32; width];
+        let mut beta_gradient = vec![0.0f32; width];
+        sum_rows(
+            output.slice_mut(),
+            width,
+            |first, rows| {
+                let mut sums = (vec![0.0f32; width], vec![0.0f32; width]);
+                for (i, out) in rows.chunks_exact_mut(width).enumerate() {
+                    let row = (first + i) * width..(first + i + 1) * width;
+                    pull_row(&x[row.clone()], &g[row], gamma, epsilon, out, &mut sums);
+                }
+                sums
+            },
+            |(gamma_part, beta_part)| {
+                add(&mut gamma_gradient, &gamma_part);
+                add(&mut beta_gradient, &beta_part);
+            },
+        );
+        (
+            output.close(),
+            Tensor::from_floats(gamma_gradient.as_slice(), &device),
+            Tensor::from_floats(beta_gradient.as_slice(), &device),
+        )
+    }
+
+    fn pull_tensor(
+        &self,
+        input: Tensor<2>,
+        cotangent: Tensor<2>,
+        residual: Tensor<2>,
+    ) -> (Tensor<2>, Tensor<1>, Tensor<1>) {
+        let centred = input.clone() - input.mean_dim(1);
+        let rstd = ((centred.clone() * centred.clone()).mean_dim(1) + self.epsilon)
+            .sqrt()
+            .recip();
+        let normal = centred * rstd.clone();
+        let scaled = cotangent.clone() * self.gamma.val().unsqueeze();
+        let inner = scaled.clone()
+            - scaled.clone().mean_dim(1)
+            - normal.clone() * (scaled * normal.clone()).mean_dim(1);
+        let gamma = (cotangent.clone() * normal).sum_dim(0).squeeze_dim(0);
+        (
+            residual + inner * rstd,
+            gamma,
+            cotangent.sum_dim(0).squeeze_dim(0),
+        )
+    }
+}
+
+fn add(sum: &mut [f32], part: &[f32]) {
+    sum.iter_mut()
+        .zip(part)
+        .for_each(|(sum, part)| *sum += part);
+}
+
+/// One row: adds the cotangent of `x` to `out`, and the parameters' gradients to `sums`.
+#[inline(always)]
+fn pull_row(
+    x: &[f32],
+    g: &[f32],
+    gamma: &[f32],
+    epsilon: f32,
+    out: &mut [f32],
+    sums: &mut (Vec<f32>, Vec<f32>),
+) {
+    let n = x.len() as f32;
+    let mean = dot_by(x, x, |x, _| x) / n;
+    let variance = dot_by(x, x, |x, _| (x - mean) * (x - mean)) / n;
+    let rstd = 1.0 / (variance + epsilon).sqrt();
+    let (gamma_sum, beta_sum) = (&mut sums.0[..x.len()], &mut sums.1[..x.len()]);
+    let mut scaled_mean = 0.0;
+    let mut projected_mean = 0.0;
+    for (((x, g), gamma), (gamma_sum, beta_sum)) in x
+        .chunks(16)
+        .zip(g.chunks(16))
+        .zip(gamma.chunks(16))
+        .zip(gamma_sum.chunks_mut(16).zip(beta_sum.chunks_mut(16)))
+    {
+        scaled_mean += dot_by(g, gamma, |g, gamma| g * gamma);
+        let mut product = [0.0f32; 16];
+        for i in 0..x.len() {
+            let normal = (x[i] - mean) * rstd;
+            gamma_sum[i] += g[i] * normal;
+            beta_sum[i] += g[i];
+            product[i] = g[i] * gamma[i] * normal;
+        }
+        projected_mean += product.iter().sum::<f32>();
+    }
+    scaled_mean /= n;
+    projected_mean /= n;
+    for i in 0..x.len() {
+        let normal = (x[i] - mean) * rstd;
+        out[i] += rstd * (g[i] * gamma[i] - scaled_mean - normal * projected_mean);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Distribution, Tolerance};
+
+    use super::*;
+
+    #[test]
+    fn host_rows_equal_tensor_operations() {
+        let device = Device::default();
+        for width in [5, 16, 40, 384] {
+            let random =
+                || Tensor::<2>::random([37, width], Distribution::Normal(0.5, 1.5), &device);
+            let mut norm = LayerNorm::new(width, 1e-5, &device);
+            norm.gamma = Initializer::Normal {
+                mean: 1.0,
+                std: 0.5,
+            }
+            .init([width], &device);
+            let (x, g, r) = (random(), random(), random());
+            let want = norm.pull_tensor(x.clone(), g.clone(), r.clone());
+            let host = HostTensor::open(x).ok().expect("flex is host memory");
+            let got = norm.pull_host(host, g, r);
+            let close = Tolerance::absolute(3e-5);
+            got.0
+                .into_data()
+                .assert_approx_eq::<f32>(&want.0.into_data(), close);
+            got.1
+                .into_data()
+                .assert_approx_eq::<f32>(&want.1.into_data(), close);
+            got.2
+                .into_data()
+                .assert_approx_eq::<f32>(&want.2.into_data(), close);
+        }
+    }
+}

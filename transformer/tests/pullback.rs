@@ -1,0 +1,252 @@
+//! The pullback of a chain of blocks equals whole-graph autodiff, for every policy.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param, ParamId},
+    tensor::{Bool, Device, Distribution, Tensor, Tolerance},
+};
+use checkpointing::{Link, Passenger, Policy, Pulled, Seed, Segment, State, forward};
+use transformer::{Activation, AttentionConfig, Block, BlockConfig, NormOrder};
+
+const DEPTH: usize = 4;
+const SHAPE: [usize; 3] = [3, 7, 12];
+
+struct Case {
+    name: &'static str,
+    config: BlockConfig,
+    masked: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let attention = |causal| AttentionConfig {
+        causal,
+        ..AttentionConfig::new(12, 3)
+    };
+    let plain = BlockConfig::new(attention(false), 20);
+    let dropout = BlockConfig {
+        attention: AttentionConfig {
+            dropout: 0.3,
+            ..attention(false)
+        },
+        dropout: 0.2,
+        ..plain.clone()
+    };
+    let post = BlockConfig {
+        norm_order: NormOrder::Post,
+        dropout: 0.1,
+        ..plain.clone()
+    };
+    let causal = BlockConfig {
+        activation: Activation::QuickGelu,
+        ..BlockConfig::new(attention(true), 20)
+    };
+    let scaled = BlockConfig {
+        layer_scale: Some(0.3),
+        attention: AttentionConfig {
+            qk_norm: Some(1e-6),
+            ..attention(false)
+        },
+        ..plain.clone()
+    };
+    vec![
+        Case {
+            name: "plain",
+            config: plain.clone(),
+            masked: false,
+        },
+        Case {
+            name: "masked",
+            config: plain,
+            masked: true,
+        },
+        Case {
+            name: "causal",
+            config: causal,
+            masked: true,
+        },
+        Case {
+            name: "dropout",
+            config: dropout,
+            masked: false,
+        },
+        Case {
+            name: "post-norm with dropout",
+            config: post,
+            masked: true,
+        },
+        Case {
+            name: "layer scale and q/k norm",
+            config: scaled,
+            masked: false,
+        },
+    ]
+}
+
+fn input(case: &Case, device: &Device) -> State {
+    let x = Tensor::random(SHAPE, Distribution::Normal(0.0, 1.0), device);
+    let state = State::hidden(x);
+    if !case.masked {
+        return state;
+    }
+    let mut real = [[true; 7]; 3];
+    real[1][4..].fill(false);
+    real[2][6] = false;
+    state.with(
+        "mask",
+        Passenger::Mask(Tensor::<2, Bool>::from_data(real, device)),
+    )
+}
+
+/// Output, input cotangent and gradients by one graph over the whole tower.
+fn whole_graph(
+    blocks: &[Block],
+    input: &State,
+    cotangent: &Tensor<3>,
+    seed: Seed,
+) -> (Tensor<3>, Tensor<3>, Vec<(ParamId, Tensor<1>)>) {
+    let tracked = blocks.to_vec().train();
+    let leaf = Tensor::from_inner(input.tensors[0].clone()).require_grad();
+    let mut state = State::hidden(leaf.clone());
+    if let Some(mask) = input.mask("mask") {
+        state = state.with("mask", Passenger::Mask(mask.autodiff()));
+    }
+    for (i, block) in tracked.iter().enumerate() {
+        state = block.forward(state, seed.child(i as u64));
+    }
+    let output = state.into_hidden();
+    let mut grads = (output.clone() * Tensor::from_inner(cotangent.clone()))
+        .sum()
+        .backward();
+
+    struct Collect<'a>(&'a mut burn::tensor::Gradients, Vec<(ParamId, Tensor<1>)>);
+    impl ModuleVisitor for Collect<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = param.val().grad_remove(self.0) {
+                self.1.push((param.id, gradient.flatten(0, D - 1)));
+            }
+        }
+    }
+    let pulled = leaf
+        .grad_remove(&mut grads)
+        .expect("the input has a gradient");
+    let mut collect = Collect(&mut grads, Vec::new());
+    tracked.visit(&mut collect);
+    (output.inner(), pulled, collect.1)
+}
+
+fn pull(
+    blocks: &[Block],
+    policy: Policy,
+    input: &State,
+    cotangent: &Tensor<3>,
+    seed: Seed,
+) -> (Tensor<3>, Pulled) {
+    let chain: Vec<&dyn Link> = blocks.iter().map(|block| block as &dyn Link).collect();
+    let (output, pullback) = forward(
+        &chain,
+        &policy.schedule(chain.len()),
+        input.clone(),
+        seed,
+        true,
+    );
+    (output.into_hidden(), pullback.pull(vec![cotangent.clone()]))
+}
+
+#[test]
+fn pullback_equals_whole_graph_autodiff_for_every_policy() {
+    let device = Device::default();
+    let close = Tolerance::absolute(2e-5).set_relative(2e-5);
+    for case in cases() {
+        let blocks: Vec<Block> = (0..DEPTH).map(|_| case.config.init(&device)).collect();
+        let input = input(&case, &device);
+        let cotangent = Tensor::random(SHAPE, Distribution::Normal(0.0, 1.0), &device);
+        let seed = Seed::new(11);
+        let (output, input_cotangent, gradients) = whole_graph(&blocks, &input, &cotangent, seed);
+        for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Every(3)] {
+            println!("{}: {policy:?}", case.name);
+            let (got, mut pulled) = pull(&blocks, policy, &input, &cotangent, seed);
+            got.into_data()
+                .assert_approx_eq::<f32>(&output.clone().into_data(), close);
+            pulled.cotangent[0]
+                .clone()
+                .into_data()
+                .assert_approx_eq::<f32>(&input_cotangent.clone().into_data(), close);
+            for (id, want) in &gradients {
+                let got = pulled
+                    .gradients
+                    .take(*id)
+                    .expect("every parameter has a gradient");
+                got.into_data()
+                    .assert_approx_eq::<f32>(&want.clone().into_data(), close);
+            }
+            assert!(pulled.gradients.is_empty());
+        }
+    }
+}
+
+#[test]
+fn policies_agree_bit_for_bit_on_plain_blocks() {
+    let device = Device::default();
+    for case in cases().into_iter().take(3) {
+        let blocks: Vec<Block> = (0..DEPTH).map(|_| case.config.init(&device)).collect();
+        let input = input(&case, &device);
+        let cotangent = Tensor::random(SHAPE, Distribution::Normal(0.0, 1.0), &device);
+        let seed = Seed::new(5);
+        let (output, all) = pull(&blocks, Policy::StoreAll, &input, &cotangent, seed);
+        for policy in [Policy::EveryCut, Policy::Every(2)] {
+            let (got, pulled) = pull(&blocks, policy, &input, &cotangent, seed);
+            got.into_data().assert_eq(&output.clone().into_data(), true);
+            for id in checkpointing::trainable_parameters(&blocks) {
+                let want = all
+                    .gradients
+                    .get(id)
+                    .expect("a gradient")
+                    .clone()
+                    .into_data();
+                let got = pulled
+                    .gradients
+                    .get(id)
+                    .expect("a gradient")
+                    .clone()
+                    .into_data();
+                got.assert_eq(&want, true);
+            }
+        }
+    }
+}
+
+#[test]
+fn dropout_repeats_with_its_seed_and_is_off_in_evaluation() {
+    let device = Device::default();
+    let config = BlockConfig {
+        dropout: 0.5,
+        ..BlockConfig::new(AttentionConfig::new(12, 3), 20)
+    };
+    let block = config.init(&device);
+    let x = State::hidden(Tensor::random(SHAPE, Distribution::Default, &device));
+    let run = |seed| block.forward(x.clone(), seed).into_hidden().into_data();
+    assert_eq!(run(Seed::new(1)), run(Seed::new(1)));
+    assert_ne!(run(Seed::new(1)), run(Seed::new(2)));
+    assert_eq!(run(Seed::evaluation()), run(Seed::evaluation()));
+}
+
+#[test]
+fn a_frozen_prefix_costs_no_graph_and_gets_no_gradient() {
+    let device = Device::default();
+    let config = BlockConfig::new(AttentionConfig::new(12, 3), 20);
+    let mut blocks: Vec<Block> = (0..DEPTH).map(|_| config.init(&device)).collect();
+    for block in &mut blocks[..2] {
+        *block = block.clone().no_grad();
+    }
+    let chain: Vec<&dyn Link> = blocks.iter().map(|block| block as &dyn Link).collect();
+    let x = State::hidden(Tensor::random(SHAPE, Distribution::Default, &device));
+    for policy in [Policy::StoreAll, Policy::EveryCut] {
+        let schedule = policy.schedule(chain.len());
+        let (output, pullback) = forward(&chain, &schedule, x.clone(), Seed::new(1), false);
+        let pulled = pullback.pull(vec![output.into_hidden().ones_like()]);
+        assert_eq!(
+            pulled.gradients.len(),
+            checkpointing::trainable_parameters(&blocks).len()
+        );
+        assert!(pulled.gradients.len() == 2 * 16);
+    }
+}

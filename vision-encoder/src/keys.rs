@@ -1,0 +1,165 @@
+//! How releases name the parts of a vision transformer.
+
+use transformer::{Bindings, BlockKeys, Layout};
+
+use crate::{Pooling, VisionConfig};
+
+/// The naming of a family of releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VisionKeys {
+    /// transformers' CLIP and SigLIP: `vision_model.…`, `visual_projection`.
+    HfClip,
+    /// transformers' ViT classifier: `vit.…`, `classifier`.
+    HfVit,
+    /// OpenAI's and open_clip's CLIP: `visual.…`.
+    OpenClip,
+    /// timm: no prefix.
+    Timm,
+}
+
+struct Names {
+    class_token: (&'static str, Layout),
+    patches: &'static str,
+    positions: (&'static str, Layout),
+    pre_norm: &'static str,
+    block: (&'static str, BlockKeys),
+    token_norm: &'static str,
+    pooled_norm: &'static str,
+    projection: &'static str,
+}
+
+impl VisionKeys {
+    fn names(self) -> Names {
+        match self {
+            Self::HfClip => Names {
+                class_token: ("vision_model.embeddings.class_embedding", Layout::Same),
+                patches: "vision_model.embeddings.patch_embedding",
+                positions: (
+                    "vision_model.embeddings.position_embedding.weight",
+                    Layout::Same,
+                ),
+                pre_norm: "vision_model.pre_layrnorm",
+                block: ("vision_model.encoder.layers", BlockKeys::HF_CLIP),
+                token_norm: "vision_model.post_layernorm",
+                pooled_norm: "vision_model.post_layernorm",
+                projection: "visual_projection",
+            },
+            Self::HfVit => Names {
+                class_token: ("vit.embeddings.cls_token", Layout::Unsqueezed(2)),
+                patches: "vit.embeddings.patch_embeddings.projection",
+                positions: ("vit.embeddings.position_embeddings", Layout::Unsqueezed(1)),
+                pre_norm: "",
+                block: ("vit.encoder.layer", BlockKeys::HF_VIT),
+                token_norm: "vit.layernorm",
+                pooled_norm: "vit.layernorm",
+                projection: "classifier",
+            },
+            Self::OpenClip => Names {
+                class_token: ("visual.class_embedding", Layout::Same),
+                patches: "visual.conv1",
+                positions: ("visual.positional_embedding", Layout::Same),
+                pre_norm: "visual.ln_pre",
+                block: ("visual.transformer.resblocks", BlockKeys::OPEN_CLIP),
+                token_norm: "visual.ln_post",
+                pooled_norm: "visual.ln_post",
+                projection: "visual.proj",
+            },
+            Self::Timm => Names {
+                class_token: ("cls_token", Layout::Unsqueezed(2)),
+                patches: "patch_embed.proj",
+                positions: ("pos_embed", Layout::Unsqueezed(1)),
+                pre_norm: "norm_pre",
+                block: ("blocks", BlockKeys::TIMM),
+                token_norm: "norm",
+                pooled_norm: "fc_norm",
+                projection: "head",
+            },
+        }
+    }
+}
+
+impl VisionConfig {
+    /// The name on disk of each parameter of the tower.
+    pub fn bindings(&self, keys: VisionKeys) -> Bindings {
+        let names = keys.names();
+        let mut bindings = Bindings::default();
+        self.bind_embed(&mut bindings, &names);
+        for layer in 0..self.n_layers {
+            let (prefix, block) = &names.block;
+            let path = format!("blocks.{layer}");
+            block.bind(
+                &mut bindings,
+                &path,
+                &format!("{prefix}.{layer}"),
+                &self.block(),
+            );
+        }
+        self.bind_head(&mut bindings, &names, keys);
+        bindings.ignore("embeddings.position_ids");
+        bindings
+    }
+
+    fn bind_embed(&self, bindings: &mut Bindings, names: &Names) {
+        let layout = Layout::Patches {
+            channels: self.channels,
+            size: self.patch_size,
+        };
+        bindings.bind(
+            "embed.patches.weight",
+            format!("{}.weight", names.patches),
+            layout,
+        );
+        if self.patch_bias {
+            bindings.bind(
+                "embed.patches.bias",
+                format!("{}.bias", names.patches),
+                Layout::Same,
+            );
+        }
+        if self.class_token {
+            let (key, layout) = &names.class_token;
+            bindings.bind("embed.class_token", *key, layout.clone());
+        }
+        let (key, layout) = &names.positions;
+        bindings.bind("embed.positions", *key, layout.clone());
+        if self.pre_norm {
+            bindings.norm("embed.norm", names.pre_norm);
+        }
+    }
+
+    fn bind_head(&self, bindings: &mut Bindings, names: &Names, keys: VisionKeys) {
+        if self.token_norm {
+            bindings.norm("head.token_norm", names.token_norm);
+        }
+        if self.pooling == Pooling::Attention {
+            let (path, key) = ("head.attention_pool", "vision_model.head");
+            bindings.bind(
+                format!("{path}.probe"),
+                format!("{key}.probe"),
+                Layout::Unsqueezed(2),
+            );
+            bindings.fused_qkv(
+                &format!("{path}.attention"),
+                &format!("{key}.attention.in_proj_weight"),
+                Some(&format!("{key}.attention.in_proj_bias")),
+            );
+            let output = format!("{key}.attention.out_proj");
+            bindings.linear(&format!("{path}.attention.output"), &output, true);
+            bindings.norm(&format!("{path}.norm"), &format!("{key}.layernorm"));
+            bindings.linear(&format!("{path}.mlp.fc1"), &format!("{key}.mlp.fc1"), true);
+            bindings.linear(&format!("{path}.mlp.fc2"), &format!("{key}.mlp.fc2"), true);
+        }
+        if self.pooled_norm {
+            bindings.norm("head.pooled_norm", names.pooled_norm);
+        }
+        if self.d_output.is_some() {
+            match keys {
+                // A bare matrix applied as `x @ proj`.
+                VisionKeys::OpenClip => {
+                    bindings.bind("head.projection.weight", names.projection, Layout::Same);
+                }
+                _ => bindings.linear("head.projection", names.projection, self.output_bias),
+            }
+        }
+    }
+}

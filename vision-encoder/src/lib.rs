@@ -1,0 +1,17 @@
+#![doc = include_str!("../README.md")]
+
+mod config;
+mod embed;
+mod head;
+pub mod image;
+mod keys;
+mod open;
+mod position;
+mod vit;
+
+pub use config::{ConfigError, ImageSize, Pooling, VisionConfig};
+pub use embed::PatchEmbed;
+pub use head::{AttentionPool, VisionHead};
+pub use keys::VisionKeys;
+pub use position::resample_positions;
+pub use vit::{VisionEncoder, VisionTransformer};
