@@ -2,7 +2,9 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use fusion::{loss::ContrastiveLoss, normalise};
+use fusion::{loss::{ContrastiveLoss, LogitMap, Tiling}, normalise};
+
+const LOGITS: LogitMap = LogitMap { scale: 14.3, bias: Some(-1.0) };
 
 fn losses(criterion: &mut Criterion) {
     let device = Device::default();
@@ -18,10 +20,10 @@ fn losses(criterion: &mut Criterion) {
             .0
         };
         let (image, text) = (features(), features());
-        for loss in [ContrastiveLoss::Clip, ContrastiveLoss::Siglip] {
+        for loss in [ContrastiveLoss::Softmax, ContrastiveLoss::Sigmoid] {
             group.bench_function(BenchmarkId::new(format!("{loss:?}"), n), |bencher| {
                 bencher.iter(|| {
-                    loss.evaluate(image.clone(), text.clone(), 14.3, Some(-1.0))
+                    loss.evaluate(image.clone(), text.clone(), LOGITS, Tiling::default())
                         .loss
                 });
             });

@@ -5,7 +5,9 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use fusion::{loss::ContrastiveLoss, normalise};
+use fusion::{loss::{ContrastiveLoss, LogitMap, Tiling}, normalise};
+
+const LOGITS: LogitMap = LogitMap { scale: 14.3, bias: Some(-1.0) };
 
 fn peak_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -29,9 +31,9 @@ fn main() {
         .0
     };
     let (image, text) = (features(), features());
-    for loss in [ContrastiveLoss::Clip, ContrastiveLoss::Siglip] {
+    for loss in [ContrastiveLoss::Softmax, ContrastiveLoss::Sigmoid] {
         let (before, start) = (peak_mb(), Instant::now());
-        let out = loss.evaluate(image.clone(), text.clone(), 14.3, Some(-1.0));
+        let out = loss.evaluate(image.clone(), text.clone(), LOGITS, Tiling::default());
         let (seconds, after) = (start.elapsed().as_secs_f64(), peak_mb());
         println!(
             "{loss:?}: N = {n}, d = {d}, loss {:.4}, {seconds:.1} s",

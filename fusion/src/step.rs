@@ -7,7 +7,7 @@ use vision_encoder::VisionEncoder;
 
 use crate::{
     DualEncoder,
-    loss::{ContrastiveLoss, LossAndGrads},
+    loss::{ContrastiveLoss, LogitMap, LossAndGrads, Tiling},
     normalise, pull_normalise,
 };
 
@@ -78,9 +78,13 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
             0,
         )
     };
+    let logits = LogitMap {
+        scale: model.scale(),
+        bias: model.bias(),
+    };
     let evaluated = config
         .loss
-        .evaluate(joined(0), joined(1), model.scale(), model.bias());
+        .evaluate(joined(0), joined(1), logits, Tiling::default());
     let mut gradients = Gradients::default();
     scale_gradients(model, &evaluated, &mut gradients);
 

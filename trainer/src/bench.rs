@@ -7,7 +7,7 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use checkpointing::{Policy, Seed};
 use clap::{Args, ValueEnum};
 use data::Source;
-use fusion::{Batch, DualConfig, StepConfig, contrastive_step, loss::ContrastiveLoss, normalise};
+use fusion::{Batch, DualConfig, StepConfig, contrastive_step, loss::{ContrastiveLoss, LogitMap, Tiling}, normalise};
 use serde_json::{Map, Value, json};
 use text_encoder::{
     TextConfig,
@@ -130,7 +130,7 @@ fn train_step(args: &BenchArgs, policy: Policy, device: &Device) -> Map<String, 
     let batch = [random_batch(args.batch, device)];
     let mut optimizer = AdamW::new(AdamWConfig::default());
     let config = StepConfig {
-        loss: ContrastiveLoss::Clip,
+        loss: ContrastiveLoss::Softmax,
         policy,
     };
     let total = model.as_ref().map_or(0, model::parameter_count);
@@ -159,9 +159,13 @@ fn loss(args: &BenchArgs, device: &Device) -> Map<String, Value> {
         normalise(x).0
     };
     let (image, text) = (features(), features());
+    let logits = LogitMap {
+        scale: 14.3,
+        bias: None,
+    };
     let before = peak_bytes();
     let [median, least] = timed(args.steps, || {
-        let out = ContrastiveLoss::Clip.evaluate(image.clone(), text.clone(), 14.3, None);
+        let out = ContrastiveLoss::Softmax.evaluate(image.clone(), text.clone(), logits, Tiling::default());
         black_box(out.loss);
     });
     fields([

@@ -24,8 +24,8 @@ pub const TOKEN_MULTIPLE: usize = 8;
 /// The loss a model of these sizes trains with.
 pub fn loss_of(config: &DualConfig) -> ContrastiveLoss {
     match config.logit_bias {
-        None => ContrastiveLoss::Clip,
-        Some(_) => ContrastiveLoss::Siglip,
+        None => ContrastiveLoss::Softmax,
+        Some(_) => ContrastiveLoss::Sigmoid,
     }
 }
 

@@ -8,7 +8,7 @@ use burn::{
 };
 use checkpointing::Gradients;
 use rayon::prelude::*;
-use transformer::host::HostTensor;
+use transformer::host::{HostTensor, Kernel, vectorise};
 
 /// Settings of [`AdamW`] (Loshchilov & Hutter 2019).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -206,20 +206,14 @@ impl Update {
             .zip(first.slice_mut().par_chunks_mut(RUN))
             .zip(second.slice_mut().par_chunks_mut(RUN))
             .for_each(|(((value, gradient), first), second)| {
-                pulp::Arch::new().dispatch(|| self.run(value, gradient, first, second));
+                vectorise(UpdateRun {
+                    update: self,
+                    value,
+                    gradient,
+                    first,
+                    second,
+                });
             });
-    }
-
-    #[inline(always)]
-    fn run(&self, value: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let [beta1, beta2] = self.betas;
-        for (((p, g), m), v) in value.iter_mut().zip(gradient).zip(first).zip(second) {
-            let g = g * self.gradient_scale;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            let root = (*v * self.second_scale).sqrt() + self.eps;
-            *p = *p * self.decay - self.rate * *m / root;
-        }
     }
 
     fn apply_tensor(
@@ -236,6 +230,39 @@ impl Update {
         let root = (second.clone() * self.second_scale).sqrt() + self.eps;
         let value = value * self.decay - first.clone() * self.rate / root;
         (value, Moments { first, second })
+    }
+}
+
+/// One pass of [`Update`] over a run of a parameter.
+struct UpdateRun<'a> {
+    update: &'a Update,
+    value: &'a mut [f32],
+    gradient: &'a [f32],
+    first: &'a mut [f32],
+    second: &'a mut [f32],
+}
+
+impl Kernel for UpdateRun<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Update {
+            betas: [beta1, beta2],
+            decay,
+            gradient_scale,
+            rate,
+            second_scale,
+            eps,
+        } = *self.update;
+        let moments = self.first.iter_mut().zip(self.second);
+        for ((p, g), (m, v)) in self.value.iter_mut().zip(self.gradient).zip(moments) {
+            let g = g * gradient_scale;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            let root = (*v * second_scale).sqrt() + eps;
+            *p = *p * decay - rate * *m / root;
+        }
     }
 }
 

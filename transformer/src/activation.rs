@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostTensor, exp, for_row_pairs, for_rows, normal_cdf};
+use crate::host::{HostTensor, Kernel, exp, for_row_pairs, for_rows, normal_cdf, vectorise};
 
 /// The activations of published transformers. Names in configs differ; these are torch's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +34,10 @@ impl Activation {
             Err(input) => self.forward_tensor(input),
             Ok(mut input) => {
                 for_rows(input.slice_mut(), width, |_, x| match self {
-                    Self::Gelu => x.iter_mut().for_each(|x| *x = gelu(*x).0),
-                    Self::GeluTanh => x.iter_mut().for_each(|x| *x = gelu_tanh(*x).0),
-                    Self::QuickGelu => x.iter_mut().for_each(|x| *x = quick_gelu(*x).0),
-                    Self::Relu => x.iter_mut().for_each(|x| *x = relu(*x).0),
+                    Self::Gelu => vectorise(Apply { x, f: gelu }),
+                    Self::GeluTanh => vectorise(Apply { x, f: gelu_tanh }),
+                    Self::QuickGelu => vectorise(Apply { x, f: quick_gelu }),
+                    Self::Relu => vectorise(Apply { x, f: relu }),
                 });
                 input.close()
             }
@@ -98,20 +98,52 @@ impl Activation {
     }
 }
 
-/// Turns `(x, cotangent)` into `(value, cotangent * slope)` in place.
 fn pull_slices(
     x: &mut [f32],
     cotangent: &mut [f32],
     width: usize,
-    f: impl Fn(f32) -> (f32, f32) + Sync,
+    f: impl Fn(f32) -> (f32, f32) + Copy + Sync,
 ) {
     for_row_pairs(x, cotangent, width, |x, cotangent| {
-        for (x, cotangent) in x.iter_mut().zip(cotangent) {
-            let (value, slope) = f(*x);
+        vectorise(Pull { x, cotangent, f });
+    });
+}
+
+/// Turns `x` into the value of `f`, which gives value and slope.
+struct Apply<'a, F> {
+    x: &'a mut [f32],
+    f: F,
+}
+
+impl<F: Fn(f32) -> (f32, f32)> Kernel for Apply<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for x in self.x {
+            *x = (self.f)(*x).0;
+        }
+    }
+}
+
+/// Turns `(x, cotangent)` into `(value, cotangent * slope)`.
+struct Pull<'a, F> {
+    x: &'a mut [f32],
+    cotangent: &'a mut [f32],
+    f: F,
+}
+
+impl<F: Fn(f32) -> (f32, f32)> Kernel for Pull<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (x, cotangent) in self.x.iter_mut().zip(self.cotangent) {
+            let (value, slope) = (self.f)(*x);
             *x = value;
             *cotangent *= slope;
         }
-    });
+    }
 }
 
 #[inline(always)]

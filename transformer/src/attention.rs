@@ -10,7 +10,7 @@ use peft::{Linear, LinearConfig};
 use crate::{
     LayerNorm,
     dropout::dropout,
-    host::{HostTensor, dot_by, exp, for_rows},
+    host::{HostTensor, Kernel, dot_by, exp, for_rows, largest, map_lanes, vectorise},
 };
 
 /// Sizes of an [`Attention`].
@@ -183,23 +183,15 @@ impl Attention {
         let [_, heads, queries, keys] = scores.dims();
         let real: Option<Vec<bool>> =
             mask.map(|mask| mask.clone().into_data().iter::<bool>().collect());
-        for_rows(scores.slice_mut(), keys, |first, rows| {
-            for (i, row) in rows.chunks_exact_mut(keys).enumerate() {
-                let (query, batch) = ((first + i) % queries, (first + i) / (heads * queries));
-                if let Some(real) = &real {
-                    for (x, real) in row.iter_mut().zip(&real[batch * keys..]) {
-                        *x = if *real { *x } else { f32::NEG_INFINITY };
-                    }
-                }
-                let seen = if self.causal {
-                    (query + 1).min(keys)
-                } else {
-                    keys
-                };
-                let (seen, hidden) = row.split_at_mut(seen);
-                softmax_row(seen, scale);
-                hidden.fill(0.0);
-            }
+        for_rows(scores.slice_mut(), keys, |first, scores| {
+            vectorise(Softmax {
+                scores,
+                first,
+                shape: [heads, queries, keys],
+                scale,
+                causal: self.causal,
+                real: real.as_deref(),
+            });
         });
         scores.close()
     }
@@ -236,22 +228,60 @@ impl Attention {
     }
 }
 
+/// Turns rows of scores into attention weights.
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    /// The number of the first row among those of all batches, heads and queries.
+    first: usize,
+    /// Heads, queries, keys.
+    shape: [usize; 3],
+    scale: f32,
+    causal: bool,
+    /// The real tokens, `[batch, keys]`.
+    real: Option<&'a [bool]>,
+}
+
+impl Kernel for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let [heads, queries, keys] = self.shape;
+        for (i, row) in self.scores.chunks_exact_mut(keys).enumerate() {
+            let (query, batch) = (
+                (self.first + i) % queries,
+                (self.first + i) / (heads * queries),
+            );
+            if let Some(real) = self.real {
+                for (x, real) in row.iter_mut().zip(&real[batch * keys..]) {
+                    *x = if *real { *x } else { f32::NEG_INFINITY };
+                }
+            }
+            let seen = if self.causal {
+                (query + 1).min(keys)
+            } else {
+                keys
+            };
+            let (seen, hidden) = row.split_at_mut(seen);
+            softmax_row(seen, self.scale);
+            hidden.fill(0.0);
+        }
+    }
+}
+
 #[inline(always)]
 fn softmax_row(row: &mut [f32], scale: f32) {
-    let max = row.iter().fold(f32::NEG_INFINITY, |max, x| max.max(*x));
-    let shift = if max.is_finite() { max } else { 0.0 };
+    let top = largest(row);
+    let shift = if top.is_finite() { top } else { 0.0 };
     // The vectorised exponential ends at e^-87, far below the rounding of the sum; a hidden key
     // must weigh exactly nothing.
-    row.iter_mut().for_each(|x| {
-        *x = if *x == f32::NEG_INFINITY {
-            0.0
-        } else {
-            exp((*x - shift) * scale)
-        };
+    map_lanes(row, |x| {
+        let weight = exp((x - shift) * scale);
+        if x == f32::NEG_INFINITY { 0.0 } else { weight }
     });
     let sum = dot_by(row, row, |x, _| x);
     let norm = if sum > 0.0 { 1.0 / sum } else { 0.0 };
-    row.iter_mut().for_each(|x| *x *= norm);
+    map_lanes(row, |x| x * norm);
 }
 
 /// `scale * P * (dP - sum(dP * P))` along the last axis.
@@ -266,16 +296,39 @@ fn pull_softmax(weights: Tensor<4>, cotangent: Tensor<4>, scale: f32) -> Tensor<
         Err(cotangent) => return pull_softmax_tensor(weights.close(), cotangent, scale),
     };
     let p = weights.slice();
-    for_rows(cotangent.slice_mut(), keys, |first, rows| {
-        for (i, g) in rows.chunks_exact_mut(keys).enumerate() {
-            let p = &p[(first + i) * keys..(first + i + 1) * keys];
-            let mean = dot_by(p, g, |p, g| p * g);
-            g.iter_mut()
-                .zip(p)
-                .for_each(|(g, p)| *g = scale * p * (*g - mean));
-        }
+    for_rows(cotangent.slice_mut(), keys, |first, cotangent| {
+        let weights = &p[first * keys..][..cotangent.len()];
+        vectorise(PullSoftmax {
+            weights,
+            cotangent,
+            keys,
+            scale,
+        });
     });
     cotangent.close()
+}
+
+/// Turns rows of the weights' cotangent into the scores'.
+struct PullSoftmax<'a> {
+    weights: &'a [f32],
+    cotangent: &'a mut [f32],
+    keys: usize,
+    scale: f32,
+}
+
+impl Kernel for PullSoftmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let rows = self.weights.chunks_exact(self.keys);
+        for (p, g) in rows.zip(self.cotangent.chunks_exact_mut(self.keys)) {
+            let mean = dot_by(p, g, |p, g| p * g);
+            for (g, p) in g.iter_mut().zip(p) {
+                *g = self.scale * p * (*g - mean);
+            }
+        }
+    }
 }
 
 fn pull_softmax_tensor(weights: Tensor<4>, cotangent: Tensor<4>, scale: f32) -> Tensor<4> {

@@ -66,15 +66,24 @@ pub fn is_host(device: &Device) -> bool {
     host
 }
 
-/// Runs `f(first_row, rows)` over `data` in parallel, in runs of whole rows of `width` elements,
-/// with the widest vectors the processor has.
+/// A loop over slices that runs with the widest vectors the processor has: see [`vectorise`].
+///
+/// Its `call` must be `#[inline(always)]`, or it is compiled for the narrowest only.
+pub use pulp::NullaryFnOnce as Kernel;
+
+/// Runs a kernel with the widest vectors the processor has.
+///
+/// Sums and products are never contracted, so that every processor gives the same bits.
+pub fn vectorise<K: Kernel>(kernel: K) -> K::Output {
+    pulp::Arch::new().dispatch(kernel)
+}
+
+/// Runs `f(first_row, rows)` over `data` in parallel, in runs of whole rows of `width` elements.
 pub fn for_rows(data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = rows_per_task(width);
     data.par_chunks_mut(rows * width)
         .enumerate()
-        .for_each(|(task, chunk)| {
-            pulp::Arch::new().dispatch(|| f(task * rows, chunk));
-        });
+        .for_each(|(task, chunk)| f(task * rows, chunk));
 }
 
 /// As [`for_rows`], over two slices of the same shape.
@@ -87,7 +96,7 @@ pub fn for_row_pairs(
     let size = rows_per_task(width) * width;
     a.par_chunks_mut(size)
         .zip(b.par_chunks_mut(size))
-        .for_each(|(a, b)| pulp::Arch::new().dispatch(|| f(a, b)));
+        .for_each(|(a, b)| f(a, b));
 }
 
 /// As [`for_rows`], and sums what each run of rows returns, in order.
@@ -101,7 +110,7 @@ pub fn sum_rows<T: Send>(
     let parts: Vec<T> = data
         .par_chunks_mut(rows * width)
         .enumerate()
-        .map(|(task, chunk)| pulp::Arch::new().dispatch(|| f(task * rows, chunk)))
+        .map(|(task, chunk)| f(task * rows, chunk))
         .collect();
     parts.into_iter().for_each(&mut add);
 }
@@ -112,25 +121,62 @@ fn rows_per_task(width: usize) -> usize {
     (32 * 1024 / width.max(1)).max(1)
 }
 
-const LANES: usize = 16;
+/// Elements that loops take at once: a register of AVX-512, two of AVX2.
+pub const LANES: usize = 16;
 
 /// The sum of `f` over two slices, in independent lanes, which is what lets it vectorise.
 #[inline(always)]
 pub fn dot_by(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let (a_runs, a_tail) = a.as_chunks::<LANES>();
+    let (b_runs, b_tail) = b.as_chunks::<LANES>();
     let mut lanes = [0.0f32; LANES];
-    let (a_runs, b_runs) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: f32 = a_runs
-        .remainder()
-        .iter()
-        .zip(b_runs.remainder())
-        .map(|(x, y)| f(*x, *y))
-        .sum();
-    for (x, y) in a_runs.zip(b_runs) {
+    for (x, y) in a_runs.iter().zip(b_runs) {
         for lane in 0..LANES {
             lanes[lane] += f(x[lane], y[lane]);
         }
     }
-    lanes.iter().sum::<f32>() + tail
+    let mut sum = lanes.iter().sum();
+    for (x, y) in a_tail.iter().zip(b_tail) {
+        sum += f(*x, *y);
+    }
+    sum
+}
+
+/// Replaces the elements of a row by `f` of them, the tail in a padded register of its own.
+#[inline(always)]
+pub fn map_lanes(row: &mut [f32], f: impl Fn(f32) -> f32) {
+    let (runs, tail) = row.as_chunks_mut::<LANES>();
+    for run in runs {
+        for x in run {
+            *x = f(*x);
+        }
+    }
+    if !tail.is_empty() {
+        let mut padded = [0.0; LANES];
+        padded[..tail.len()].copy_from_slice(tail);
+        for x in &mut padded {
+            *x = f(*x);
+        }
+        tail.copy_from_slice(&padded[..tail.len()]);
+    }
+}
+
+/// The largest element; minus infinity of an empty row. NaN is passed over.
+#[inline(always)]
+pub fn largest(row: &[f32]) -> f32 {
+    let max = |a: f32, b: f32| if a > b { a } else { b };
+    let (runs, tail) = row.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for run in runs {
+        for lane in 0..LANES {
+            lanes[lane] = max(run[lane], lanes[lane]);
+        }
+    }
+    let mut top = f32::NEG_INFINITY;
+    for x in lanes.iter().chain(tail) {
+        top = max(*x, top);
+    }
+    top
 }
 
 /// `e^x` to about one unit in the last place, in a form that vectorises (Cephes `expf`).

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor, module::layer_norm},
 };
 
-use crate::host::{HostTensor, dot_by, sum_rows};
+use crate::host::{HostTensor, Kernel, LANES, dot_by, sum_rows, vectorise};
 
 /// Layer normalisation over the last axis (Ba et al. 2016).
 #[derive(Module, Debug)]
@@ -83,13 +83,15 @@ impl LayerNorm {
         sum_rows(
             output.slice_mut(),
             width,
-            |first, rows| {
-                let mut sums = (vec![0.0f32; width], vec![0.0f32; width]);
-                for (i, out) in rows.chunks_exact_mut(width).enumerate() {
-                    let row = (first + i) * width..(first + i + 1) * width;
-                    pull_row(&x[row.clone()], &g[row], gamma, epsilon, out, &mut sums);
-                }
-                sums
+            |first, out| {
+                let run = first * width..first * width + out.len();
+                vectorise(PullRows {
+                    x: &x[run.clone()],
+                    g: &g[run],
+                    gamma,
+                    epsilon,
+                    out,
+                })
             },
             |(gamma_part, beta_part)| {
                 add(&mut gamma_gradient, &gamma_part);
@@ -133,7 +135,30 @@ fn add(sum: &mut [f32], part: &[f32]) {
         .for_each(|(sum, part)| *sum += part);
 }
 
-/// One row: adds the cotangent of `x` to `out`, and the parameters' gradients to `sums`.
+/// Adds the cotangent of `x` to `out`, row by row, and returns the gradients of scale and shift.
+struct PullRows<'a> {
+    x: &'a [f32],
+    g: &'a [f32],
+    gamma: &'a [f32],
+    epsilon: f32,
+    out: &'a mut [f32],
+}
+
+impl Kernel for PullRows<'_> {
+    type Output = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let width = self.gamma.len();
+        let mut sums = (vec![0.0f32; width], vec![0.0f32; width]);
+        let rows = self.x.chunks_exact(width).zip(self.g.chunks_exact(width));
+        for ((x, g), out) in rows.zip(self.out.chunks_exact_mut(width)) {
+            pull_row(x, g, self.gamma, self.epsilon, out, &mut sums);
+        }
+        sums
+    }
+}
+
 #[inline(always)]
 fn pull_row(
     x: &[f32],
@@ -143,32 +168,29 @@ fn pull_row(
     out: &mut [f32],
     sums: &mut (Vec<f32>, Vec<f32>),
 ) {
-    let n = x.len() as f32;
+    let width = x.len();
+    let (g, gamma, out) = (&g[..width], &gamma[..width], &mut out[..width]);
+    let (gamma_sum, beta_sum) = (&mut sums.0[..width], &mut sums.1[..width]);
+    let n = width as f32;
     let mean = dot_by(x, x, |x, _| x) / n;
     let variance = dot_by(x, x, |x, _| (x - mean) * (x - mean)) / n;
     let rstd = 1.0 / (variance + epsilon).sqrt();
-    let (gamma_sum, beta_sum) = (&mut sums.0[..x.len()], &mut sums.1[..x.len()]);
-    let mut scaled_mean = 0.0;
-    let mut projected_mean = 0.0;
-    for (((x, g), gamma), (gamma_sum, beta_sum)) in x
-        .chunks(16)
-        .zip(g.chunks(16))
-        .zip(gamma.chunks(16))
-        .zip(gamma_sum.chunks_mut(16).zip(beta_sum.chunks_mut(16)))
-    {
-        scaled_mean += dot_by(g, gamma, |g, gamma| g * gamma);
-        let mut product = [0.0f32; 16];
-        for i in 0..x.len() {
-            let normal = (x[i] - mean) * rstd;
-            gamma_sum[i] += g[i] * normal;
-            beta_sum[i] += g[i];
-            product[i] = g[i] * gamma[i] * normal;
-        }
-        projected_mean += product.iter().sum::<f32>();
+    let scaled_mean = dot_by(g, gamma, |g, gamma| g * gamma) / n;
+    for i in 0..width {
+        let normal = (x[i] - mean) * rstd;
+        gamma_sum[i] += g[i] * normal;
+        beta_sum[i] += g[i];
     }
-    scaled_mean /= n;
-    projected_mean /= n;
-    for i in 0..x.len() {
+    let mut projected = [0.0f32; LANES];
+    for first in (0..width).step_by(LANES) {
+        let run = first..(first + LANES).min(width);
+        let terms = x[run.clone()].iter().zip(&g[run.clone()]).zip(&gamma[run]);
+        for (sum, ((x, g), gamma)) in projected.iter_mut().zip(terms) {
+            *sum += g * gamma * (x - mean);
+        }
+    }
+    let projected_mean = projected.iter().sum::<f32>() * rstd / n;
+    for i in 0..width {
         let normal = (x[i] - mean) * rstd;
         out[i] += rstd * (g[i] * gamma[i] - scaled_mean - normal * projected_mean);
     }

@@ -5,7 +5,7 @@
 //! the sums of whole rows and columns, so that tiles are visited twice.
 
 use burn::tensor::{Tensor, TensorData};
-use transformer::host::{HostTensor, exp, sum_rows};
+use transformer::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
 
 use super::log_sum_exp::LogSumExp;
 use super::tiles::{Features, Place, read};
@@ -79,7 +79,7 @@ impl Sums {
         sum_rows(
             products,
             width,
-            |_, rows| largest(rows, width, scale),
+            |_, products| vectorise(Largest { products, width, scale }),
             |(rows, columns)| {
                 row_top.extend(rows);
                 column_top.iter_mut().zip(columns).for_each(|(top, x)| *top = top.max(x));
@@ -89,7 +89,10 @@ impl Sums {
         sum_rows(
             products,
             width,
-            |first, rows| exponentials(rows, scale, &row_top[first..], &column_top),
+            |first, products| {
+                let row_top = &row_top[first..];
+                vectorise(Exponentials { products, scale, row_top, column_top: &column_top })
+            },
             |(rows, columns)| {
                 row_sum.extend(rows);
                 column_sum.iter_mut().zip(columns).for_each(|(sum, x)| *sum += f64::from(x));
@@ -100,51 +103,72 @@ impl Sums {
     }
 }
 
-/// Independent sums in a row: what lets it vectorise.
-const LANES: usize = 16;
-
 /// The largest logit of each of some rows, and of each column within them.
-#[inline(always)]
-fn largest(products: &[f32], width: usize, scale: f32) -> (Vec<f32>, Vec<f32>) {
-    let mut columns = vec![f32::NEG_INFINITY; width];
-    let max = |a: f32, b: f32| if a > b { a } else { b };
-    let rows = products.chunks_exact(width).map(|row| {
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        for (x, top) in row.chunks(LANES).zip(columns.chunks_mut(LANES)) {
-            for ((x, top), lane) in x.iter().zip(top).zip(&mut lanes) {
-                let logit = x * scale;
-                *lane = max(logit, *lane);
-                *top = max(logit, *top);
+struct Largest<'a> {
+    products: &'a [f32],
+    width: usize,
+    scale: f32,
+}
+
+impl Kernel for Largest<'_> {
+    type Output = (Vec<f32>, Vec<f32>);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let max = |a: f32, b: f32| if a > b { a } else { b };
+        let mut rows = vec![f32::NEG_INFINITY; self.products.len() / self.width];
+        let mut columns = vec![f32::NEG_INFINITY; self.width];
+        for (row, row_top) in self.products.chunks_exact(self.width).zip(&mut rows) {
+            let mut lanes = [f32::NEG_INFINITY; LANES];
+            for (xs, tops) in row.chunks(LANES).zip(columns.chunks_mut(LANES)) {
+                for ((x, top), lane) in xs.iter().zip(tops).zip(&mut lanes) {
+                    let logit = x * self.scale;
+                    *lane = max(logit, *lane);
+                    *top = max(logit, *top);
+                }
+            }
+            for lane in lanes {
+                *row_top = max(lane, *row_top);
             }
         }
-        lanes.into_iter().fold(f32::NEG_INFINITY, max)
-    });
-    (rows.collect(), columns)
+        (rows, columns)
+    }
 }
 
 /// The sums of exponentials, relative to the largest, of each of some rows, and of each column
 /// within them.
-#[inline(always)]
-fn exponentials(
-    products: &[f32],
+struct Exponentials<'a> {
+    products: &'a [f32],
     scale: f32,
-    row_top: &[f32],
-    column_top: &[f32],
-) -> (Vec<f64>, Vec<f32>) {
-    let mut columns = vec![0.0f32; column_top.len()];
-    let rows = products.chunks_exact(column_top.len()).zip(row_top).map(|(row, row_top)| {
-        let mut lanes = [0.0f32; LANES];
-        let terms = row.chunks(LANES).zip(column_top.chunks(LANES));
-        for ((x, top), sum) in terms.zip(columns.chunks_mut(LANES)) {
-            for (((x, top), sum), lane) in x.iter().zip(top).zip(sum).zip(&mut lanes) {
-                let logit = x * scale;
-                *lane += exp(logit - row_top);
-                *sum += exp(logit - top);
+    row_top: &'a [f32],
+    column_top: &'a [f32],
+}
+
+impl Kernel for Exponentials<'_> {
+    type Output = (Vec<f64>, Vec<f32>);
+
+    #[inline(always)]
+    fn call(self) -> Self::Output {
+        let width = self.column_top.len();
+        let mut rows = vec![0.0f64; self.products.len() / width];
+        let mut columns = vec![0.0f32; width];
+        let tops = self.row_top.iter().zip(&mut rows);
+        for (row, (row_top, row_sum)) in self.products.chunks_exact(width).zip(tops) {
+            let mut lanes = [0.0f32; LANES];
+            let terms = row.chunks(LANES).zip(self.column_top.chunks(LANES));
+            for ((xs, tops), sums) in terms.zip(columns.chunks_mut(LANES)) {
+                for (((x, top), sum), lane) in xs.iter().zip(tops).zip(sums).zip(&mut lanes) {
+                    let logit = x * self.scale;
+                    *lane += exp(logit - row_top);
+                    *sum += exp(logit - top);
+                }
+            }
+            for lane in lanes {
+                *row_sum += f64::from(lane);
             }
         }
-        lanes.iter().map(|x| f64::from(*x)).sum()
-    });
-    (rows.collect(), columns)
+        (rows, columns)
+    }
 }
 
 /// The second pass: from products to the derivative of the loss with respect to them.
@@ -201,50 +225,70 @@ impl Softmax {
 
     fn derive_slice(&mut self, place: &Place, products: &mut [f32]) {
         let width = place.columns.len();
-        let (row_top, row_factor) =
-            (&self.rows.largest()[place.rows.clone()], &self.row_factor[place.rows.clone()]);
-        let column_top = &self.columns.largest()[place.columns.clone()];
-        let column_factor = &self.column_factor[place.columns.clone()];
         let (scale, share) = (self.scale, 1.0 / self.batch as f32);
-        sum_rows(
-            products,
-            width,
-            |first, rows| {
-                let mut moment = 0.0;
-                for (i, row) in (first..).zip(rows.chunks_exact_mut(width)) {
-                    let diagonal = place.diagonal(i).map(|j| (j, row[j]));
-                    let row_terms = (row_top[i], row_factor[i]);
-                    moment += derive_row(row, scale, row_terms, column_top, column_factor);
-                    if let Some((j, product)) = diagonal {
-                        row[j] -= scale * share;
-                        moment -= f64::from(share) * f64::from(product);
-                    }
-                }
-                moment
-            },
-            |moment| self.grad_scale += moment,
-        );
+        let derive = |first: usize, products: &mut [f32]| {
+            let rows = place.rows.start + first..place.rows.start + first + products.len() / width;
+            let matching = |i: usize, products: &[f32]| {
+                let column = place.diagonal(first + i)?;
+                Some((i * width + column, products[i * width + column]))
+            };
+            let matches: Vec<_> =
+                (0..rows.len()).filter_map(|i| matching(i, products)).collect();
+            let mut moment = vectorise(Derive {
+                products,
+                scale,
+                row_top: &self.rows.largest()[rows.clone()],
+                row_factor: &self.row_factor[rows],
+                column_top: &self.columns.largest()[place.columns.clone()],
+                column_factor: &self.column_factor[place.columns.clone()],
+            });
+            for (at, product) in matches {
+                products[at] -= scale * share;
+                moment -= f64::from(share) * f64::from(product);
+            }
+            moment
+        };
+        let mut moment = 0.0;
+        sum_rows(products, width, derive, |part| moment += part);
+        self.grad_scale += moment;
     }
 }
 
 /// Turns products into scaled softmaxes, and returns the sum of products times softmaxes.
-#[inline(always)]
-fn derive_row(
-    row: &mut [f32],
+struct Derive<'a> {
+    products: &'a mut [f32],
     scale: f32,
-    (row_top, row_factor): (f32, f32),
-    column_top: &[f32],
-    column_factor: &[f32],
-) -> f64 {
-    let mut lanes = [0.0f32; LANES];
-    let columns = column_top.chunks(LANES).zip(column_factor.chunks(LANES));
-    for (row, (tops, factors)) in row.chunks_mut(LANES).zip(columns) {
-        for (((x, top), factor), lane) in row.iter_mut().zip(tops).zip(factors).zip(&mut lanes) {
-            let logit = *x * scale;
-            let derivative = exp(logit - row_top) * row_factor + exp(logit - top) * factor;
-            *lane += derivative * *x;
-            *x = derivative * scale;
+    row_top: &'a [f32],
+    row_factor: &'a [f32],
+    column_top: &'a [f32],
+    column_factor: &'a [f32],
+}
+
+impl Kernel for Derive<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let rows = self.row_top.iter().zip(self.row_factor);
+        let mut moment = 0.0;
+        let width = self.column_top.len();
+        for (row, (row_top, row_factor)) in self.products.chunks_exact_mut(width).zip(rows) {
+            let mut lanes = [0.0f32; LANES];
+            let columns = self.column_top.chunks(LANES).zip(self.column_factor.chunks(LANES));
+            for (xs, (tops, factors)) in row.chunks_mut(LANES).zip(columns) {
+                let terms = xs.iter_mut().zip(tops.iter().zip(factors));
+                for ((x, (top, factor)), lane) in terms.zip(&mut lanes) {
+                    let logit = *x * self.scale;
+                    let derivative =
+                        exp(logit - row_top) * row_factor + exp(logit - top) * factor;
+                    *lane += derivative * *x;
+                    *x = derivative * self.scale;
+                }
+            }
+            for lane in lanes {
+                moment += f64::from(lane);
+            }
         }
+        moment
     }
-    lanes.iter().map(|x| f64::from(*x)).sum()
 }

@@ -33,7 +33,8 @@ pub fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> (f64, Tensor<2>) {
     let ignored = index.clone().equal_elem(IGNORED);
     let share = Tensor::<2>::full([batch, 1], 1.0 / counted as f32, &device)
         .mask_fill(ignored.clone(), 0.0);
-    let columns = Tensor::<1, Int>::arange(0..classes as i64, &device).unsqueeze_dim(0);
+    let columns: Tensor<2, Int> =
+        Tensor::<1, Int>::arange(0..classes as i64, &device).unsqueeze_dim(0);
     let shape = [batch, classes];
     let hit = index.clone().expand(shape).equal(columns.expand(shape));
 

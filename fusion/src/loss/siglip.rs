@@ -7,7 +7,7 @@
 use std::ops::AddAssign;
 
 use burn::tensor::{Tensor, activation};
-use transformer::host::{HostTensor, exp, sum_rows};
+use transformer::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
 
 use super::tiles::{Features, Place, read};
 use super::{LogitMap, LossAndGrads};
@@ -97,13 +97,13 @@ impl Pairs {
                 let mut part = Totals::default();
                 for (i, row) in (first..).zip(rows.chunks_exact_mut(width)) {
                     match place.diagonal(i) {
-                        None => part += self.derive_run(row, 1.0),
+                        None => part += self.derive(row, 1.0),
                         Some(j) => {
                             let (before, rest) = row.split_at_mut(j);
                             let (matching, after) = rest.split_at_mut(1);
-                            part += self.derive_run(before, 1.0);
-                            part += self.derive_run(matching, -1.0);
-                            part += self.derive_run(after, 1.0);
+                            part += self.derive(before, 1.0);
+                            part += self.derive(matching, -1.0);
+                            part += self.derive(after, 1.0);
                         }
                     }
                 }
@@ -114,17 +114,31 @@ impl Pairs {
         totals
     }
 
-    /// Turns products of pairs into the loss's derivatives with respect to them; `sign` is minus the
-    /// target.
+    fn derive(self, run: &mut [f32], sign: f32) -> Totals {
+        vectorise(Derive { pairs: self, run, sign })
+    }
+}
+
+/// Turns products of pairs into the loss's derivatives with respect to them.
+struct Derive<'a> {
+    pairs: Pairs,
+    run: &'a mut [f32],
+    /// Minus the target.
+    sign: f32,
+}
+
+impl Kernel for Derive<'_> {
+    type Output = Totals;
+
     #[inline(always)]
-    fn derive_run(self, run: &mut [f32], sign: f32) -> Totals {
-        const LANES: usize = 16;
+    fn call(self) -> Totals {
+        let (Pairs { scale, bias, share }, sign) = (self.pairs, self.sign);
         let [mut loss, mut slope, mut moment] = [[0.0f32; LANES]; 3];
-        let factor = self.scale * self.share;
-        for xs in run.chunks_mut(LANES) {
+        let factor = scale * share;
+        for xs in self.run.chunks_mut(LANES) {
             let sums = loss.iter_mut().zip(&mut slope).zip(&mut moment);
             for (x, ((loss, slope), moment)) in xs.iter_mut().zip(sums) {
-                let (value, derivative) = softplus(sign * (*x * self.scale + self.bias));
+                let (value, derivative) = softplus(sign * (*x * scale + bias));
                 let derivative = sign * derivative;
                 *loss += value;
                 *slope += derivative;

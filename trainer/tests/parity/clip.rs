@@ -16,8 +16,8 @@ type Model = DualEncoder<VisionTransformer, TextTransformer>;
 
 pub(crate) fn loss_of(config: &DualConfig) -> ContrastiveLoss {
     match config.logit_bias {
-        None => ContrastiveLoss::Clip,
-        Some(_) => ContrastiveLoss::Siglip,
+        None => ContrastiveLoss::Softmax,
+        Some(_) => ContrastiveLoss::Sigmoid,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The contrastive losses on one rank.
 
 use burn::tensor::Device;
-use fusion::loss::ContrastiveLoss;
+use fusion::loss::{ContrastiveLoss, LogitMap, Tiling};
 
 use crate::fixture::{data, each, tensor};
 
@@ -28,13 +28,18 @@ fn parity_losses() {
             let text = tensor::<2>(&inputs, &format!("{size}.text"), &device);
             let n = image.dims()[0];
             for (name, loss, bias) in [
-                ("clip", ContrastiveLoss::Clip, None),
-                ("clip_with_bias", ContrastiveLoss::Clip, Some(bias)),
-                ("siglip", ContrastiveLoss::Siglip, Some(bias)),
+                ("clip", ContrastiveLoss::Softmax, None),
+                ("clip_with_bias", ContrastiveLoss::Softmax, Some(bias)),
+                ("siglip", ContrastiveLoss::Sigmoid, Some(bias)),
             ] {
-                for tile in [[1, 1], [3, 5], [7, 64], [n, n], [2 * n, 3 * n]] {
-                    let got =
-                        loss.evaluate_in_tiles(image.clone(), text.clone(), scale, bias, tile);
+                let logits = LogitMap { scale, bias };
+                for [rows, columns] in [[1, 1], [3, 5], [7, 64], [n, n], [2 * n, 3 * n]] {
+                    let tiling = Tiling {
+                        rows,
+                        columns,
+                        kept_bytes: 4 * n,
+                    };
+                    let got = loss.evaluate(image.clone(), text.clone(), logits, tiling);
                     let key = |part: &str| format!("{size}.{name}.{part}");
                     let compare = |part: &str, got: f64| {
                         fixture.compare_number(&outputs, &key(part), got);

@@ -10,6 +10,8 @@
 
 use std::ops::Range;
 
+use transformer::host::{Kernel, vectorise};
+
 use super::picture::Picture;
 use super::resample::{Axis, Filter};
 
@@ -131,13 +133,36 @@ fn transpose<const N: usize>(
 /// For each window the weighted sum of rows of `stride` bytes; the first row of `source` is number `base`.
 fn weigh_rows(source: &[u8], stride: usize, base: usize, windows: &[Window]) -> Vec<u8> {
     let mut out = vec![0; windows.len() * stride];
-    pulp::Arch::new().dispatch(|| {
-        for (window, out) in windows.iter().zip(out.chunks_exact_mut(stride)) {
-            let rows = &source[(window.first - base) * stride..];
-            weigh_row(rows, stride, &window.weights, out);
-        }
+    vectorise(WeighRows {
+        source,
+        stride,
+        base,
+        windows,
+        out: &mut out,
     });
     out
+}
+
+struct WeighRows<'a> {
+    source: &'a [u8],
+    stride: usize,
+    base: usize,
+    windows: &'a [Window],
+    out: &'a mut [u8],
+}
+
+impl Kernel for WeighRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let stride = self.stride;
+        let outputs = self.out.chunks_exact_mut(stride);
+        for (window, out) in self.windows.iter().zip(outputs) {
+            let rows = &self.source[(window.first - self.base) * stride..];
+            weigh_row(rows, stride, &window.weights, out);
+        }
+    }
 }
 
 #[inline(always)]
