@@ -2,9 +2,15 @@
 
 use burn::tensor::{Device, Distribution, Tensor};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use fusion::{loss::{ContrastiveLoss, LogitMap, Tiling}, normalise};
+use fusion::{
+    loss::{ContrastiveLoss, LogitMap, Tiling},
+    normalise,
+};
 
-const LOGITS: LogitMap = LogitMap { scale: 14.3, bias: Some(-1.0) };
+const LOGITS: LogitMap = LogitMap {
+    scale: 14.3,
+    bias: Some(-1.0),
+};
 
 fn losses(criterion: &mut Criterion) {
     let device = Device::default();

@@ -5,9 +5,15 @@
 use std::time::Instant;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use fusion::{loss::{ContrastiveLoss, LogitMap, Tiling}, normalise};
+use fusion::{
+    loss::{ContrastiveLoss, LogitMap, Tiling},
+    normalise,
+};
 
-const LOGITS: LogitMap = LogitMap { scale: 14.3, bias: Some(-1.0) };
+const LOGITS: LogitMap = LogitMap {
+    scale: 14.3,
+    bias: Some(-1.0),
+};
 
 fn peak_mb() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -2,11 +2,17 @@
 #![allow(clippy::disallowed_methods, reason = "reads the process's own memory")]
 
 use burn::tensor::{Device, Distribution, Tensor};
-use fusion::{loss::{ContrastiveLoss, LogitMap, Tiling}, normalise};
+use fusion::{
+    loss::{ContrastiveLoss, LogitMap, Tiling},
+    normalise,
+};
 
 const N: usize = 8192;
 const D: usize = 64;
-const LOGITS: LogitMap = LogitMap { scale: 14.3, bias: Some(-1.0) };
+const LOGITS: LogitMap = LogitMap {
+    scale: 14.3,
+    bias: Some(-1.0),
+};
 
 /// The high-water mark of resident memory in bytes, where the system tells.
 fn peak() -> Option<u64> {

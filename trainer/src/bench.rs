@@ -7,7 +7,11 @@ use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use checkpointing::{Policy, Seed};
 use clap::{Args, ValueEnum};
 use data::Source;
-use fusion::{Batch, DualConfig, StepConfig, contrastive_step, loss::{ContrastiveLoss, LogitMap, Tiling}, normalise};
+use fusion::{
+    Batch, DualConfig, StepConfig, contrastive_step,
+    loss::{ContrastiveLoss, LogitMap, Tiling},
+    normalise,
+};
 use serde_json::{Map, Value, json};
 use text_encoder::{
     TextConfig,
@@ -165,7 +169,12 @@ fn loss(args: &BenchArgs, device: &Device) -> Map<String, Value> {
     };
     let before = peak_bytes();
     let [median, least] = timed(args.steps, || {
-        let out = ContrastiveLoss::Softmax.evaluate(image.clone(), text.clone(), logits, Tiling::default());
+        let out = ContrastiveLoss::Softmax.evaluate(
+            image.clone(),
+            text.clone(),
+            logits,
+            Tiling::default(),
+        );
         black_box(out.loss);
     });
     fields([

@@ -17,20 +17,30 @@ pub(super) fn evaluate(mut features: Features, logits: LogitMap) -> LossAndGrads
     let batch = features.batch();
     let mut sums = Sums::new(batch, logits.scale);
     features.visit(|place, products| sums.add(place, products));
-    let loss = (sums.total() - 2.0 * f64::from(logits.scale) * matched(&features))
-        / (2.0 * batch as f64);
+    let loss =
+        (sums.total() - 2.0 * f64::from(logits.scale) * matched(&features)) / (2.0 * batch as f64);
     let mut softmax = Softmax::new(sums);
     let (grad_image, grad_text) =
         features.gradients(|place, products| softmax.derive(place, products));
     let grad_scale = softmax.grad_scale;
-    LossAndGrads { loss, grad_image, grad_text, grad_scale, grad_bias: logits.bias.map(|_| 0.0) }
+    LossAndGrads {
+        loss,
+        grad_image,
+        grad_text,
+        grad_scale,
+        grad_bias: logits.bias.map(|_| 0.0),
+    }
 }
 
 /// The sum of the products on the diagonal.
 fn matched(features: &Features) -> f64 {
     const ROWS: usize = 1024;
     let parts = blocks(features.batch(), ROWS);
-    parts.iter().flat_map(|rows| read(features.matches(rows))).map(f64::from).sum()
+    parts
+        .iter()
+        .flat_map(|rows| read(features.matches(rows)))
+        .map(f64::from)
+        .sum()
 }
 
 /// The first pass: log-sum-exp of every row and column.
@@ -42,7 +52,11 @@ struct Sums {
 
 impl Sums {
     fn new(batch: usize, scale: f32) -> Self {
-        Self { rows: LogSumExp::new(batch), columns: LogSumExp::new(batch), scale }
+        Self {
+            rows: LogSumExp::new(batch),
+            columns: LogSumExp::new(batch),
+            scale,
+        }
     }
 
     fn total(&self) -> f64 {
@@ -64,7 +78,10 @@ impl Sums {
         let reduce = |dim| {
             let largest = logits.clone().max_dim(dim);
             let sum = (logits.clone() - largest.clone()).exp().sum_dim(dim);
-            (read(largest), read(sum).into_iter().map(f64::from).collect::<Vec<_>>())
+            (
+                read(largest),
+                read(sum).into_iter().map(f64::from).collect::<Vec<_>>(),
+            )
         };
         let (largest, sum) = reduce(1);
         self.rows.merge(place.rows.start, &largest, &sum);
@@ -79,10 +96,19 @@ impl Sums {
         sum_rows(
             products,
             width,
-            |_, products| vectorise(Largest { products, width, scale }),
+            |_, products| {
+                vectorise(Largest {
+                    products,
+                    width,
+                    scale,
+                })
+            },
             |(rows, columns)| {
                 row_top.extend(rows);
-                column_top.iter_mut().zip(columns).for_each(|(top, x)| *top = top.max(x));
+                column_top
+                    .iter_mut()
+                    .zip(columns)
+                    .for_each(|(top, x)| *top = top.max(x));
             },
         );
         let (mut row_sum, mut column_sum) = (Vec::new(), vec![0.0; width]);
@@ -91,15 +117,24 @@ impl Sums {
             width,
             |first, products| {
                 let row_top = &row_top[first..];
-                vectorise(Exponentials { products, scale, row_top, column_top: &column_top })
+                vectorise(Exponentials {
+                    products,
+                    scale,
+                    row_top,
+                    column_top: &column_top,
+                })
             },
             |(rows, columns)| {
                 row_sum.extend(rows);
-                column_sum.iter_mut().zip(columns).for_each(|(sum, x)| *sum += f64::from(x));
+                column_sum
+                    .iter_mut()
+                    .zip(columns)
+                    .for_each(|(sum, x)| *sum += f64::from(x));
             },
         );
         self.rows.merge(place.rows.start, &row_top, &row_sum);
-        self.columns.merge(place.columns.start, &column_top, &column_sum);
+        self.columns
+            .merge(place.columns.start, &column_top, &column_sum);
     }
 }
 
@@ -185,11 +220,23 @@ struct Softmax {
 
 impl Softmax {
     fn new(sums: Sums) -> Self {
-        let Sums { rows, columns, scale } = sums;
+        let Sums {
+            rows,
+            columns,
+            scale,
+        } = sums;
         let batch = rows.largest().len();
         let factor = 0.5 / batch as f64;
         let (row_factor, column_factor) = (rows.normalizers(factor), columns.normalizers(factor));
-        Self { rows, columns, row_factor, column_factor, batch, scale, grad_scale: 0.0 }
+        Self {
+            rows,
+            columns,
+            row_factor,
+            column_factor,
+            batch,
+            scale,
+            grad_scale: 0.0,
+        }
     }
 
     fn derive(&mut self, place: &Place, products: Tensor<2>) -> Tensor<2> {
@@ -232,8 +279,9 @@ impl Softmax {
                 let column = place.diagonal(first + i)?;
                 Some((i * width + column, products[i * width + column]))
             };
-            let matches: Vec<_> =
-                (0..rows.len()).filter_map(|i| matching(i, products)).collect();
+            let matches: Vec<_> = (0..rows.len())
+                .filter_map(|i| matching(i, products))
+                .collect();
             let mut moment = vectorise(Derive {
                 products,
                 scale,
@@ -274,13 +322,15 @@ impl Kernel for Derive<'_> {
         let width = self.column_top.len();
         for (row, (row_top, row_factor)) in self.products.chunks_exact_mut(width).zip(rows) {
             let mut lanes = [0.0f32; LANES];
-            let columns = self.column_top.chunks(LANES).zip(self.column_factor.chunks(LANES));
+            let columns = self
+                .column_top
+                .chunks(LANES)
+                .zip(self.column_factor.chunks(LANES));
             for (xs, (tops, factors)) in row.chunks_mut(LANES).zip(columns) {
                 let terms = xs.iter_mut().zip(tops.iter().zip(factors));
                 for ((x, (top, factor)), lane) in terms.zip(&mut lanes) {
                     let logit = *x * self.scale;
-                    let derivative =
-                        exp(logit - row_top) * row_factor + exp(logit - top) * factor;
+                    let derivative = exp(logit - row_top) * row_factor + exp(logit - top) * factor;
                     *lane += derivative * *x;
                     *x = derivative * self.scale;
                 }

@@ -25,8 +25,13 @@ pub fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> (f64, Tensor<2>) {
         return (0.0, logits.zeros_like());
     }
     let in_range = |label: i64| usize::try_from(label).is_ok_and(|label| label < classes);
-    let wrong = labels.iter().find(|label| **label != IGNORED && !in_range(**label));
-    assert!(wrong.is_none(), "label {wrong:?} is not one of {classes} classes");
+    let wrong = labels
+        .iter()
+        .find(|label| **label != IGNORED && !in_range(**label));
+    assert!(
+        wrong.is_none(),
+        "label {wrong:?} is not one of {classes} classes"
+    );
 
     let device = logits.device();
     let index = Tensor::<2, Int>::from_data(TensorData::new(labels.to_vec(), [batch, 1]), &device);
@@ -39,8 +44,14 @@ pub fn cross_entropy(logits: Tensor<2>, labels: &[i64]) -> (f64, Tensor<2>) {
     let hit = index.clone().expand(shape).equal(columns.expand(shape));
 
     let log_softmax = activation::log_softmax(logits, 1);
-    let picked = log_softmax.clone().gather(1, index.mask_fill(ignored.clone(), 0));
-    let loss = picked.mask_fill(ignored, 0.0).into_data().iter::<f64>().sum::<f64>();
+    let picked = log_softmax
+        .clone()
+        .gather(1, index.mask_fill(ignored.clone(), 0));
+    let loss = picked
+        .mask_fill(ignored, 0.0)
+        .into_data()
+        .iter::<f64>()
+        .sum::<f64>();
     let softmax = log_softmax.exp();
     let gradient = softmax.clone().mask_where(hit, softmax - 1.0) * share;
     (-loss / counted as f64, gradient)
@@ -60,7 +71,11 @@ mod tests {
             let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
             for (j, x) in row.iter().enumerate() {
                 let hit = j as i64 == *label;
-                loss += if hit { (sum.ln() - f64::from(*x)) / counted } else { 0.0 };
+                loss += if hit {
+                    (sum.ln() - f64::from(*x)) / counted
+                } else {
+                    0.0
+                };
                 let slope = f64::from(*x).exp() / sum - f64::from(u8::from(hit));
                 gradient.push(if *label < 0 { 0.0 } else { slope / counted });
             }
@@ -78,7 +93,9 @@ mod tests {
         let (want_loss, want) = reference(&logits, &labels, 7);
         assert!((loss - want_loss).abs() < 1e-6, "{loss}, not {want_loss}");
         let want = TensorData::new(want, [5, 7]).convert::<f32>();
-        gradient.into_data().assert_approx_eq::<f32>(&want, Tolerance::absolute(1e-6));
+        gradient
+            .into_data()
+            .assert_approx_eq::<f32>(&want, Tolerance::absolute(1e-6));
     }
 
     #[test]

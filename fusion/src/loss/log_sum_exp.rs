@@ -11,7 +11,10 @@ pub(super) struct LogSumExp {
 impl LogSumExp {
     /// `count` series without terms.
     pub(super) fn new(count: usize) -> Self {
-        Self { largest: vec![f32::NEG_INFINITY; count], sum: vec![0.0; count] }
+        Self {
+            largest: vec![f32::NEG_INFINITY; count],
+            sum: vec![0.0; count],
+        }
     }
 
     /// Adds terms to the series from `first` on: of each their largest, and the sum of their
@@ -37,12 +40,20 @@ impl LogSumExp {
 
     /// The sum of the results of all series.
     pub(super) fn total(&self) -> f64 {
-        self.largest.iter().zip(&self.sum).map(|(top, sum)| f64::from(*top) + sum.ln()).sum()
+        self.largest
+            .iter()
+            .zip(&self.sum)
+            .map(|(top, sum)| f64::from(*top) + sum.ln())
+            .sum()
     }
 }
 
 fn rescale(sum: f64, from: f32, to: f32) -> f64 {
-    if from == to { sum } else { sum * (f64::from(from) - f64::from(to)).exp() }
+    if from == to {
+        sum
+    } else {
+        sum * (f64::from(from) - f64::from(to)).exp()
+    }
 }
 
 #[cfg(test)]

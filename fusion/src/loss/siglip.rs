@@ -15,10 +15,14 @@ use super::{LogitMap, LossAndGrads};
 pub(super) fn evaluate(features: Features, logits: LogitMap) -> LossAndGrads {
     let batch = features.batch();
     let LogitMap { scale, bias } = logits;
-    let pairs = Pairs { scale, bias: bias.unwrap_or(0.0), share: 1.0 / batch as f32 };
+    let pairs = Pairs {
+        scale,
+        bias: bias.unwrap_or(0.0),
+        share: 1.0 / batch as f32,
+    };
     let mut totals = Totals::default();
-    let (grad_image, grad_text) = features.gradients(|place, products| {
-        match HostTensor::open(products) {
+    let (grad_image, grad_text) =
+        features.gradients(|place, products| match HostTensor::open(products) {
             Ok(mut host) => {
                 totals += pairs.derive_slice(place, host.slice_mut());
                 host.close()
@@ -28,8 +32,7 @@ pub(super) fn evaluate(features: Features, logits: LogitMap) -> LossAndGrads {
                 totals += more;
                 derivative
             }
-        }
-    });
+        });
     let mean = |total: f64| total / batch as f64;
     LossAndGrads {
         loss: mean(totals.loss),
@@ -115,7 +118,11 @@ impl Pairs {
     }
 
     fn derive(self, run: &mut [f32], sign: f32) -> Totals {
-        vectorise(Derive { pairs: self, run, sign })
+        vectorise(Derive {
+            pairs: self,
+            run,
+            sign,
+        })
     }
 }
 
@@ -147,7 +154,11 @@ impl Kernel for Derive<'_> {
             }
         }
         let total = |lanes: [f32; LANES]| lanes.iter().map(|x| f64::from(*x)).sum();
-        Totals { loss: total(loss), slope: total(slope), moment: total(moment) }
+        Totals {
+            loss: total(loss),
+            slope: total(slope),
+            moment: total(moment),
+        }
     }
 }
 
@@ -157,7 +168,10 @@ fn softplus(x: f32) -> (f32, f32) {
     let small = exp(-x.abs());
     let inverse = 1.0 / (1.0 + small);
     let positive = if x > 0.0 { x } else { x * 0.0 }; // NaN stays NaN
-    (positive + log1p(small), if x > 0.0 { inverse } else { small * inverse })
+    (
+        positive + log1p(small),
+        if x > 0.0 { inverse } else { small * inverse },
+    )
 }
 
 /// `log(1 + x)` for `x` of 0 to 1, to about one unit in the last place, in a form that vectorises:
@@ -185,10 +199,16 @@ mod tests {
         for i in -8000..8000 {
             let x = i as f32 * 0.01;
             let wide = f64::from(x);
-            let want = [wide.max(0.0) + (-wide.abs()).exp().ln_1p(), 1.0 / (1.0 + (-wide).exp())];
+            let want = [
+                wide.max(0.0) + (-wide.abs()).exp().ln_1p(),
+                1.0 / (1.0 + (-wide).exp()),
+            ];
             let (value, slope) = softplus(x);
             for (got, want) in [value, slope].into_iter().zip(want) {
-                assert!((f64::from(got) - want).abs() <= 4e-7 * want, "at {x}: {got}, not {want}");
+                assert!(
+                    (f64::from(got) - want).abs() <= 4e-7 * want,
+                    "at {x}: {got}, not {want}"
+                );
             }
         }
         let (value, slope) = softplus(f32::NAN);

@@ -4,7 +4,10 @@ use burn::tensor::{Device, Distribution, Tensor, Tolerance, activation};
 
 use super::*;
 
-const LOGITS: LogitMap = LogitMap { scale: 7.5, bias: Some(-3.0) };
+const LOGITS: LogitMap = LogitMap {
+    scale: 7.5,
+    bias: Some(-3.0),
+};
 
 /// The definition, on whole matrices and a graph.
 fn reference(
@@ -22,8 +25,8 @@ fn reference(
     let eye = Tensor::<2>::eye(batch, &scores.clone().inner().device()).autodiff();
     let value = match loss {
         ContrastiveLoss::Softmax => {
-            let picked = activation::log_softmax(scores.clone(), 1)
-                + activation::log_softmax(scores, 0);
+            let picked =
+                activation::log_softmax(scores.clone(), 1) + activation::log_softmax(scores, 0);
             (picked * eye).sum() / (-2.0 * batch as f64)
         }
         ContrastiveLoss::Sigmoid => {
@@ -32,7 +35,14 @@ fn reference(
         }
     };
     let grads = value.backward();
-    let number = |x: &Tensor<2>| x.grad(&grads).unwrap().into_data().iter::<f64>().next().unwrap();
+    let number = |x: &Tensor<2>| {
+        x.grad(&grads)
+            .unwrap()
+            .into_data()
+            .iter::<f64>()
+            .next()
+            .unwrap()
+    };
     LossAndGrads {
         loss: value.into_data().iter::<f64>().next().unwrap(),
         grad_image: image.grad(&grads).unwrap(),
@@ -49,20 +59,35 @@ fn features(batch: usize, spread: f64) -> [Tensor<2>; 2] {
 
 fn assert_close(got: &LossAndGrads, want: &LossAndGrads, case: &str) {
     let near = |got: f64, want: f64, what: &str| {
-        assert!((got - want).abs() <= 1e-4 + 1e-4 * want.abs(), "{case}: {what} {got}, not {want}");
+        assert!(
+            (got - want).abs() <= 1e-4 + 1e-4 * want.abs(),
+            "{case}: {what} {got}, not {want}"
+        );
     };
     near(got.loss, want.loss, "loss");
     near(got.grad_scale, want.grad_scale, "grad_scale");
     assert_eq!(got.grad_bias.is_some(), want.grad_bias.is_some(), "{case}");
-    near(got.grad_bias.unwrap_or(0.0), want.grad_bias.unwrap_or(0.0), "grad_bias");
+    near(
+        got.grad_bias.unwrap_or(0.0),
+        want.grad_bias.unwrap_or(0.0),
+        "grad_bias",
+    );
     let tolerance = Tolerance::absolute(1e-4).set_relative(1e-3);
-    for (got, want) in [(&got.grad_image, &want.grad_image), (&got.grad_text, &want.grad_text)] {
-        got.to_data().assert_approx_eq::<f32>(&want.to_data(), tolerance);
+    for (got, want) in [
+        (&got.grad_image, &want.grad_image),
+        (&got.grad_text, &want.grad_text),
+    ] {
+        got.to_data()
+            .assert_approx_eq::<f32>(&want.to_data(), tolerance);
     }
 }
 
 fn tilings(batch: usize) -> Vec<Tiling> {
-    let odd = Tiling { rows: 5, columns: 2, kept_bytes: 3 * 5 * 2 * 4 };
+    let odd = Tiling {
+        rows: 5,
+        columns: 2,
+        kept_bytes: 3 * 5 * 2 * 4,
+    };
     let sides = [1, 3, 7, batch, 2 * batch].map(Tiling::square);
     sides.into_iter().chain([odd, Tiling::default()]).collect()
 }
@@ -71,12 +96,22 @@ fn tilings(batch: usize) -> Vec<Tiling> {
 fn closed_forms_equal_autodiff_at_every_tiling() {
     for loss in [ContrastiveLoss::Softmax, ContrastiveLoss::Sigmoid] {
         for (batch, spread) in [(1, 1.0), (2, 0.3), (33, 1.0), (33, 3.0)] {
-            for logits in [LOGITS, LogitMap { bias: None, ..LOGITS }] {
+            for logits in [
+                LOGITS,
+                LogitMap {
+                    bias: None,
+                    ..LOGITS
+                },
+            ] {
                 let [image, text] = features(batch, spread);
                 let want = reference(loss, &image, &text, logits);
                 for tiling in tilings(batch) {
                     let got = loss.evaluate(image.clone(), text.clone(), logits, tiling);
-                    assert_close(&got, &want, &format!("{loss:?} {batch} {spread} {tiling:?}"));
+                    assert_close(
+                        &got,
+                        &want,
+                        &format!("{loss:?} {batch} {spread} {tiling:?}"),
+                    );
                 }
             }
         }
@@ -87,7 +122,11 @@ fn closed_forms_equal_autodiff_at_every_tiling() {
 fn tensor_operations_equal_host_loops() {
     for loss in [ContrastiveLoss::Softmax, ContrastiveLoss::Sigmoid] {
         let [image, text] = features(20, 1.0);
-        let tiling = Tiling { rows: 7, columns: 4, kept_bytes: 200 };
+        let tiling = Tiling {
+            rows: 7,
+            columns: 4,
+            kept_bytes: 200,
+        };
         let want = loss.evaluate(image.clone(), text.clone(), LOGITS, tiling);
         // A tensor that supports a graph is not opened as host memory.
         let mut got = loss.evaluate(image.autodiff(), text.autodiff(), LOGITS, tiling);
@@ -101,7 +140,10 @@ fn tensor_operations_equal_host_loops() {
 fn logits_far_beyond_the_range_of_exp_are_exact() {
     let device = Device::default();
     let image = Tensor::<2>::from_floats([[100.0, 0.0], [0.0, 100.0]], &device);
-    let logits = LogitMap { scale: 100.0, bias: None };
+    let logits = LogitMap {
+        scale: 100.0,
+        bias: None,
+    };
     for tiling in [Tiling::square(1), Tiling::square(2)] {
         let got = ContrastiveLoss::Softmax.evaluate(image.clone(), image.clone(), logits, tiling);
         assert_eq!(got.loss, 0.0);
@@ -118,7 +160,10 @@ fn not_a_number_is_not_hidden() {
     let broken = image.slice_assign([4..5, 2..3], Tensor::full([1, 1], f32::NAN, &text.device()));
     for loss in [ContrastiveLoss::Softmax, ContrastiveLoss::Sigmoid] {
         let got = loss.evaluate(broken.clone(), text.clone(), LOGITS, Tiling::square(4));
-        assert!(got.loss.is_nan() && got.grad_scale.is_nan(), "{loss:?}: {got:?}");
+        assert!(
+            got.loss.is_nan() && got.grad_scale.is_nan(),
+            "{loss:?}: {got:?}"
+        );
     }
 }
 

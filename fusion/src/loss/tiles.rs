@@ -55,14 +55,29 @@ impl Features {
     /// If the shapes differ, or the batch is empty.
     pub(super) fn new(image: Tensor<2>, text: Tensor<2>, tiling: Tiling) -> Self {
         let [batch, width] = image.dims();
-        assert_eq!([batch, width], text.dims(), "image and text features must have one shape");
+        assert_eq!(
+            [batch, width],
+            text.dims(),
+            "image and text features must have one shape"
+        );
         assert!(batch > 0, "a contrastive loss needs at least one pair");
         let rows = blocks(batch, tiling.rows);
         let columns = blocks(batch, tiling.columns);
         // A single tile has to exist at some time: keeping it costs nothing.
-        let whole = if rows.len() * columns.len() == 1 { batch * batch } else { 0 };
+        let whole = if rows.len() * columns.len() == 1 {
+            batch * batch
+        } else {
+            0
+        };
         let room = whole.max(tiling.kept_bytes / size_of::<f32>());
-        Self { image, text, rows, columns, kept: Vec::new(), room }
+        Self {
+            image,
+            text,
+            rows,
+            columns,
+            kept: Vec::new(),
+            room,
+        }
     }
 
     pub(super) fn batch(&self) -> usize {
@@ -75,7 +90,10 @@ impl Features {
     pub(super) fn visit(&mut self, mut visit: impl FnMut(&Place, Tensor<2>) -> Tensor<2>) {
         for rows in self.rows.clone() {
             for columns in self.columns.clone() {
-                let place = Place { rows: rows.clone(), columns };
+                let place = Place {
+                    rows: rows.clone(),
+                    columns,
+                };
                 let tile = visit(&place, self.products(&place));
                 let size = place.rows.len() * place.columns.len();
                 let fits = size <= self.room;
@@ -97,21 +115,35 @@ impl Features {
         for rows in &self.rows {
             let mut grad_rows = None;
             for (columns, grad_columns) in self.columns.iter().zip(&mut grad_text) {
-                let place = Place { rows: rows.clone(), columns: columns.clone() };
-                let products = kept.next().flatten().unwrap_or_else(|| self.products(&place));
+                let place = Place {
+                    rows: rows.clone(),
+                    columns: columns.clone(),
+                };
+                let products = kept
+                    .next()
+                    .flatten()
+                    .unwrap_or_else(|| self.products(&place));
                 let derivative = derive(&place, products);
                 let image = slice_rows(&self.image, rows);
                 add_to(grad_columns, derivative.clone().transpose().matmul(image));
-                add_to(&mut grad_rows, derivative.matmul(slice_rows(&self.text, columns)));
+                add_to(
+                    &mut grad_rows,
+                    derivative.matmul(slice_rows(&self.text, columns)),
+                );
             }
             grad_image.extend(grad_rows);
         }
-        (join(grad_image), join(grad_text.into_iter().flatten().collect()))
+        (
+            join(grad_image),
+            join(grad_text.into_iter().flatten().collect()),
+        )
     }
 
     /// `image . text` of every pair of the same row, `[rows]`.
     pub(super) fn matches(&self, rows: &Range<usize>) -> Tensor<1> {
-        (slice_rows(&self.image, rows) * slice_rows(&self.text, rows)).sum_dim(1).squeeze_dim(1)
+        (slice_rows(&self.image, rows) * slice_rows(&self.text, rows))
+            .sum_dim(1)
+            .squeeze_dim(1)
     }
 
     /// The products of a tile, `[rows, columns]`.
@@ -133,7 +165,11 @@ fn add_to(sum: &mut Option<Tensor<2>>, term: Tensor<2>) {
 }
 
 fn join(mut blocks: Vec<Tensor<2>>) -> Tensor<2> {
-    if blocks.len() == 1 { blocks.remove(0) } else { Tensor::cat(blocks, 0) }
+    if blocks.len() == 1 {
+        blocks.remove(0)
+    } else {
+        Tensor::cat(blocks, 0)
+    }
 }
 
 /// The numbers of a small tensor, read back from its device.

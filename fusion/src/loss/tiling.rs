@@ -20,21 +20,31 @@ pub struct Tiling {
 impl Default for Tiling {
     /// Few and large tiles, each 16 MiB in float32: the gradients are read and written once per tile.
     fn default() -> Self {
-        Self { rows: 2048, columns: 2048, kept_bytes: 32 << 20 }
+        Self {
+            rows: 2048,
+            columns: 2048,
+            kept_bytes: 32 << 20,
+        }
     }
 }
 
 impl Tiling {
     /// Square tiles, of which only one exists at a time unless a single one is the whole.
     pub fn square(side: usize) -> Self {
-        Self { rows: side, columns: side, kept_bytes: 0 }
+        Self {
+            rows: side,
+            columns: side,
+            kept_bytes: 0,
+        }
     }
 }
 
 /// Splits `0..length` into the fewest ranges of at most `largest`, of nearly equal lengths.
 pub(super) fn blocks(length: usize, largest: usize) -> Vec<Range<usize>> {
     let count = length.div_ceil(largest.max(1)).max(1);
-    (0..count).map(|i| length * i / count..length * (i + 1) / count).collect()
+    (0..count)
+        .map(|i| length * i / count..length * (i + 1) / count)
+        .collect()
 }
 
 #[cfg(test)]
