@@ -183,7 +183,7 @@ impl TextConfig {
         if let Some((name, _)) = positive.iter().find(|(_, size)| *size == 0) {
             return Err(ConfigError::Sizes(format!("{name} must be at least 1")));
         }
-        if self.d_model % self.n_heads != 0 {
+        if !self.d_model.is_multiple_of(self.n_heads) {
             return Err(ConfigError::Sizes(format!(
                 "n_heads {} does not divide d_model {}",
                 self.n_heads, self.d_model

@@ -1,5 +1,7 @@
 //! Evaluation: retrieval both ways, and zero-shot classification.
 
+use std::cmp::Ordering;
+
 use anyhow::{Context, bail, ensure};
 use burn::tensor::{Device, Tensor};
 use checkpointing::{Passenger, Seed, State};
@@ -214,10 +216,9 @@ fn ranks(queries: Tensor<2>, candidates: Tensor<2>, right: &[Vec<usize>]) -> Vec
             if right.is_empty() {
                 continue;
             }
-            let before = scores
-                .iter()
-                .enumerate()
-                .filter(|(i, score)| !(**score < best) && !right.contains(i));
+            let before = scores.iter().enumerate().filter(|(i, score)| {
+                score.partial_cmp(&&best) != Some(Ordering::Less) && !right.contains(i)
+            });
             ranks.push(before.count());
         }
     }

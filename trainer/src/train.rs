@@ -170,7 +170,7 @@ impl Training<'_> {
         let bar = self.progress_bar();
         let mut waited = Duration::ZERO;
         let mut trained = Duration::ZERO;
-        let every = |epochs: u64, step: u64| epochs > 0 && step % (epochs * per_epoch) == 0;
+        let every = |epochs: u64, step: u64| epochs > 0 && step.is_multiple_of(epochs * per_epoch);
         for step in 0..self.steps {
             let start = Instant::now();
             let batch = batches
@@ -301,7 +301,7 @@ impl Training<'_> {
             metrics.loss
         );
         bar.inc(1);
-        if done % self.recipe.train.log_every.max(1) != 0 && done != self.steps {
+        if !done.is_multiple_of(self.recipe.train.log_every.max(1)) && done != self.steps {
             return Ok(());
         }
         let samples = (done as usize * self.recipe.train.batch) as f64 / trained.as_secs_f64();

@@ -1,4 +1,5 @@
 //! The program as a user runs it: a whole small run, an interrupted one, and bad input.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::{
     fs,

@@ -187,7 +187,7 @@ impl VisionConfig {
                 self.patch_size, self.image_size
             )));
         }
-        if self.d_model % self.n_heads != 0 {
+        if !self.d_model.is_multiple_of(self.n_heads) {
             return Err(ConfigError::Sizes(format!(
                 "n_heads {} does not divide d_model {}",
                 self.n_heads, self.d_model
