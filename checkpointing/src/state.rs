@@ -93,7 +93,7 @@ impl State {
             !self.tensors.is_empty(),
             "the state holds no hidden states yet"
         );
-        let hidden = self.tensors.swap_remove(0);
+        let hidden = self.tensors.remove(0);
         self.tensors.insert(0, f(hidden));
         self
     }

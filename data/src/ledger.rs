@@ -5,28 +5,26 @@ use std::fmt;
 
 use crate::SampleError;
 
-/// How many errors a ledger keeps in full; it counts all of them.
-const KEPT: usize = 20;
-
-/// Counts the skipped samples by kind of fault and keeps the first few in full.
+/// Counts the skipped samples by kind of fault and keeps every error.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ledger {
     counts: BTreeMap<&'static str, u64>,
-    first: Vec<SampleError>,
+    errors: Vec<SampleError>,
 }
 
 impl Ledger {
     /// An empty ledger.
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new() -> Self {
+        Self {
+            counts: BTreeMap::new(),
+            errors: Vec::new(),
+        }
     }
 
     /// Counts one skipped sample.
     pub fn record(&mut self, error: SampleError) {
         *self.counts.entry(error.reason.kind()).or_default() += 1;
-        if self.first.len() < KEPT {
-            self.first.push(error);
-        }
+        self.errors.push(error);
     }
 
     /// Adds what another ledger counted.
@@ -34,8 +32,7 @@ impl Ledger {
         for (kind, count) in &other.counts {
             *self.counts.entry(kind).or_default() += count;
         }
-        let room = KEPT - self.first.len();
-        self.first.extend(other.first.iter().take(room).cloned());
+        self.errors.extend(other.errors.iter().cloned());
     }
 
     /// The number of skipped samples.
@@ -53,9 +50,9 @@ impl Ledger {
         self.counts.iter().map(|(kind, count)| (*kind, *count))
     }
 
-    /// The first errors in full, at most 20.
-    pub fn first(&self) -> &[SampleError] {
-        &self.first
+    /// The errors, in order.
+    pub fn errors(&self) -> &[SampleError] {
+        &self.errors
     }
 }
 
@@ -71,7 +68,7 @@ impl fmt::Display for Ledger {
         for (i, (kind, count)) in self.counts().enumerate() {
             write!(f, "{} {count} {kind}", if i == 0 { ":" } else { "," })?;
         }
-        match self.first.first() {
+        match self.errors.first() {
             Some(error) => write!(f, "; the first: {error}"),
             None => Ok(()),
         }
@@ -92,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_counted_and_the_first_are_kept() {
+    fn all_faults_are_counted_and_kept() {
         let mut ledger = Ledger::new();
         for line in 0..50 {
             ledger.record(error(line, Reason::EmptyCaption));
@@ -105,7 +102,7 @@ mod tests {
             ledger.counts().collect::<Vec<_>>(),
             [("empty caption", 50), ("empty path", 1)]
         );
-        assert_eq!(ledger.first().len(), 20);
+        assert_eq!(ledger.errors().len(), 51);
     }
 
     #[test]

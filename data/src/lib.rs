@@ -15,7 +15,7 @@ pub use classes::ClassList;
 pub use error::{Error, MissingColumn};
 pub use groups::Groups;
 pub use ledger::Ledger;
-pub use order::{order, sample_seed};
+pub use order::{Mixture, Part, bucketed, order};
 pub use shapes::{
     Colour, Object, Relation, Scene, Shape, Shapes, ShapesConfig, Size, Split, is_held_out,
 };

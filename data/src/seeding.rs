@@ -12,8 +12,6 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 pub(crate) enum Purpose {
     /// The order of an epoch.
     Order = 1,
-    /// The seed of one sample's augmentation.
-    Sample = 2,
     /// The draw of one training scene of the shapes set.
     Scene = 3,
     /// The look of one shapes picture: places, tints, wording.
@@ -22,6 +20,10 @@ pub(crate) enum Purpose {
     Reserve = 5,
     /// The order of the scenes of an evaluation split.
     Split = 6,
+    /// Which source comes next in a mixture.
+    Mix = 7,
+    /// The order of batches of similar length.
+    Bucket = 8,
 }
 
 /// The stream that belongs to a purpose and three numbers.
@@ -94,7 +96,7 @@ mod tests {
     #[test]
     fn purposes_and_numbers_do_not_share_a_stream() {
         let first = stream(Purpose::Order, 0, 0, 1).bits();
-        assert_ne!(first, stream(Purpose::Sample, 0, 0, 1).bits());
+        assert_ne!(first, stream(Purpose::Mix, 0, 0, 1).bits());
         assert_ne!(first, stream(Purpose::Order, 0, 1, 0).bits());
         assert_ne!(first, stream(Purpose::Order, 1, 0, 0).bits());
     }

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::Groups;
+use crate::{Groups, Ledger};
 
 /// Pairs of a picture and a caption, addressed by index.
 ///
@@ -38,6 +38,22 @@ pub trait Source: Send + Sync {
 
     /// What identifies the picture of pair `index`: pairs with the same key show the same picture.
     fn image_key(&self, index: usize) -> Cow<'_, str>;
+
+    /// The numbers of pairs in each of its files, in order; one number unless pairs are kept together in files.
+    fn shards(&self) -> Vec<usize> {
+        vec![self.len()]
+    }
+
+    /// The samples found unusable while the source was opened. Pictures are not counted: nobody has looked at them.
+    fn skipped(&self) -> &Ledger {
+        static NONE: Ledger = Ledger::new();
+        &NONE
+    }
+
+    /// What the caller may want to tell the user about the source: the separator that was found, what was assumed.
+    fn notes(&self) -> &[String] {
+        &[]
+    }
 
     /// Which pairs share a picture or a caption; retrieval needs it.
     fn groups(&self) -> Groups {
@@ -190,6 +206,19 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// The file that the fault is about, where it is about one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Missing { path, .. }
+            | Self::NotAFile { path, .. }
+            | Self::EmptyFile { path }
+            | Self::LargeFile { path, .. }
+            | Self::Unreadable { path, .. }
+            | Self::Undecodable { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// A few words for the kind of fault, the same for all samples that have it.
     pub fn kind(&self) -> &'static str {
         match self {

@@ -99,8 +99,8 @@ fn check(path: &Path, expected: &str, counts: &[usize]) {
     );
     let named = |error: &&data::SampleError| error.to_string().contains(&format!("{name}, line "));
     assert_eq!(
-        ledger.first().iter().filter(named).count(),
-        ledger.first().len()
+        ledger.errors().iter().filter(named).count(),
+        ledger.errors().len()
     );
 }
 

@@ -185,7 +185,15 @@ impl DualConfig {
             });
         }
         let flag = |key: &str| cfg.get(key).and_then(Value::as_bool).unwrap_or(false);
-        let dim = part("embed_dim")?.as_u64().unwrap_or_default() as usize;
+        let dim = part("embed_dim")?;
+        let dim = dim
+            .as_u64()
+            .filter(|dim| *dim > 0)
+            .ok_or_else(|| FusionError::Unsupported {
+                key: "embed_dim",
+                found: dim.to_string(),
+                supported: "a whole number above 0",
+            })? as usize;
         let quick = flag("quick_gelu");
         let config = Self {
             vision: VisionConfig::from_open_clip(part("vision_cfg")?, dim, quick)?,

@@ -22,7 +22,7 @@ pub struct Batch {
     pub mask: Option<Tensor<2, Bool>>,
 }
 
-/// How a step is computed. Nothing here changes the gradient.
+/// How a step is computed.
 #[derive(Clone, Debug)]
 pub struct StepConfig {
     /// The loss.

@@ -179,6 +179,7 @@ impl TextConfig {
             ("context", self.context),
             ("d_model", self.d_model),
             ("n_heads", self.n_heads),
+            ("d_hidden", self.d_hidden),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, size)| *size == 0) {
             return Err(ConfigError::Sizes(format!("{name} must be at least 1")));

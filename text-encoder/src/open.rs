@@ -81,7 +81,15 @@ impl TextConfig {
             d_hidden: (cfg.width as f64 * cfg.mlp_ratio) as usize,
             activation,
             norm_epsilon: cfg.norm_kwargs.eps.unwrap_or(1e-5),
-            causal: !cfg.no_causal_mask,
+            causal: match (cfg.no_causal_mask, pooling) {
+                (false, _) => true,
+                (true, TextPooling::Last) => false,
+                // Its tokens would attend to padding, which captions here do not carry.
+                (true, _) => {
+                    let supported = "pool_type last where no_causal_mask is true";
+                    return Err(unsupported("pool_type", &cfg.pool_type, supported));
+                }
+            },
             pooling,
             d_output: Some(embed_dim),
             output_bias: cfg.proj_bias,

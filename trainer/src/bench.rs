@@ -196,15 +196,16 @@ fn open_table(args: &BenchArgs) -> anyhow::Result<data::Table> {
 fn images(args: &BenchArgs) -> anyhow::Result<Map<String, Value>> {
     let table = open_table(args)?;
     let groups = table.groups();
-    let files: Vec<PathBuf> = groups
+    let mut files: Vec<PathBuf> = groups
         .image_rows()
         .iter()
-        .take(500)
         .filter_map(|row| match table.sample(*row).ok()?.image {
             data::ImageData::Encoded { path, .. } => Some(path),
             data::ImageData::Rgb { .. } => None,
         })
         .collect();
+    files.sort();
+    files.truncate(500);
     if files.is_empty() {
         bail!("{}: no readable picture", table.name());
     }

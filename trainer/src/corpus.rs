@@ -2,7 +2,7 @@
 
 use anyhow::{bail, ensure};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use data::{ImageData, Ledger, Reason, SampleError, Shapes, Source, Table, order};
+use data::{ImageData, Ledger, Reason, SampleError, Shapes, Source, Table};
 use fusion::Batch;
 use rayon::prelude::*;
 use text_encoder::{TextConfig, tokenizer::Tokenizer};
@@ -12,36 +12,55 @@ use vision_encoder::image::{
 
 use crate::recipe::{self, Augmentation, Preprocessing, Recipe};
 
-/// Opens the sources of a recipe; messages about tables go to standard error.
+/// Sources, and the rows of theirs that cannot be used.
+pub struct Opened {
+    /// The sources, in order.
+    pub sources: Vec<Box<dyn Source>>,
+    /// Of all of them.
+    pub skipped: Ledger,
+}
+
+/// Opens the sources of a recipe; messages about them go to standard error.
 ///
 /// # Errors
 ///
-/// Names the table and what is wrong with it.
-pub fn open(sources: &[recipe::Source], recipe: &Recipe) -> anyhow::Result<Vec<Box<dyn Source>>> {
-    sources
-        .iter()
-        .map(|source| -> anyhow::Result<Box<dyn Source>> {
-            Ok(match source {
-                recipe::Source::Shapes(shapes) => Box::new(Shapes::new(
-                    recipe.data.shapes.clone(),
-                    shapes.split.into(),
-                )?),
-                recipe::Source::Table(table) => {
-                    let table = Table::open(table.path.as_path(), &recipe.data.table)?;
-                    table.notes().iter().for_each(|note| eprintln!("{note}"));
-                    if !table.skipped().is_empty() {
-                        eprintln!("{}: skipped rows: {}", table.name(), table.skipped());
-                        ensure!(
-                            !recipe.data.strict,
-                            "{}: skipped rows (strict)",
-                            table.name()
-                        );
-                    }
-                    Box::new(table)
-                }
-            })
-        })
-        .collect()
+/// Names the source and what is wrong with it: it cannot be read, or more of its rows are bad than `data.max_bad` or
+/// `data.strict` allow.
+pub fn open(sources: &[recipe::Source], recipe: &Recipe) -> anyhow::Result<Opened> {
+    let mut skipped = Ledger::new();
+    let sources = sources.iter().map(|source| {
+        let source = open_one(source, recipe)?;
+        let bad = source.skipped();
+        source.notes().iter().for_each(|note| eprintln!("{note}"));
+        if !bad.is_empty() {
+            eprintln!("{}: {bad}", source.name());
+        }
+        if let Some(error) = bad.errors().first().filter(|_| recipe.data.strict) {
+            bail!("{error} (`data.strict`)");
+        }
+        let all = source.len() as u64 + bad.total();
+        ensure!(
+            bad.total() as f64 <= recipe.data.max_bad * all as f64,
+            "{}: {} of {all} samples cannot be used, more than the share of {} that `data.max_bad` allows",
+            source.name(),
+            bad.total(),
+            recipe.data.max_bad
+        );
+        skipped.merge(bad);
+        Ok(source)
+    });
+    let sources = sources.collect::<anyhow::Result<_>>()?;
+    Ok(Opened { sources, skipped })
+}
+
+fn open_one(source: &recipe::Source, recipe: &Recipe) -> anyhow::Result<Box<dyn Source>> {
+    let data = &recipe.data;
+    Ok(match source {
+        recipe::Source::Shapes(shapes) => {
+            Box::new(Shapes::new(data.shapes.clone(), shapes.split.into())?)
+        }
+        recipe::Source::Table(table) => Box::new(Table::open(table.path.as_path(), &data.table)?),
+    })
 }
 
 /// How a sample becomes the model's input.
@@ -164,7 +183,7 @@ impl Inputs {
     }
 
     /// Token ids of captions, padded as the text tower needs them.
-    pub fn captions(&self, captions: &[String]) -> anyhow::Result<HostBatch> {
+    pub fn captions<S: AsRef<str>>(&self, captions: &[S]) -> anyhow::Result<HostBatch> {
         let batch = self.tokenizer.encode_batch(captions, self.context)?;
         Ok(HostBatch {
             pixels: Vec::new(),
@@ -176,15 +195,30 @@ impl Inputs {
         })
     }
 
-    /// The pictures of some rows that can be used, each with its row, in order; the others are
-    /// counted.
+    /// Tokens of the caption of every pair, the special ones included.
+    ///
+    /// # Errors
+    ///
+    /// If a caption has no encoding.
+    pub fn lengths(&self, source: &dyn Source) -> anyhow::Result<Vec<u16>> {
+        const CAPTIONS: usize = 4096;
+        let mut lengths = Vec::with_capacity(source.len());
+        for start in (0..source.len()).step_by(CAPTIONS) {
+            let rows = start..(start + CAPTIONS).min(source.len());
+            let captions: Vec<_> = rows.map(|row| source.caption(row)).collect();
+            let batch = self.tokenizer.encode_batch(&captions, self.context)?;
+            lengths.extend(batch.lengths.into_iter().map(|n| n as u16));
+        }
+        Ok(lengths)
+    }
+
+    /// The pictures of some rows, each with its row, in order. They are augmented if an epoch is given.
     pub fn pictures(
         &self,
         source: &dyn Source,
         rows: &[usize],
         epoch: Option<u64>,
-        ledger: &mut Ledger,
-    ) -> Vec<(usize, Vec<f32>)> {
+    ) -> Vec<Result<(usize, Vec<f32>), SampleError>> {
         let draw = |row: usize| {
             epoch.map(|epoch| Draw {
                 seed: self.seed,
@@ -192,20 +226,28 @@ impl Inputs {
                 sample: row as u64,
             })
         };
-        let decoded: Vec<_> = rows
-            .par_iter()
-            .map(|row| (*row, self.picture(source, *row, draw(*row))))
-            .collect();
-        decoded
-            .into_iter()
-            .filter_map(|(row, picture)| match picture {
-                Ok(pixels) => Some((row, pixels)),
-                Err(error) => {
-                    ledger.record(error);
-                    None
-                }
-            })
+        rows.par_iter()
+            .map(|row| Ok((*row, self.picture(source, *row, draw(*row))?)))
             .collect()
+    }
+
+    /// A batch of pictures with the captions of their rows.
+    ///
+    /// # Errors
+    ///
+    /// If a caption has no encoding.
+    pub fn assemble(
+        &self,
+        source: &dyn Source,
+        pairs: &[(usize, Vec<f32>)],
+    ) -> anyhow::Result<HostBatch> {
+        let captions: Vec<_> = pairs.iter().map(|(row, _)| source.caption(*row)).collect();
+        let mut batch = self.captions(&captions)?;
+        batch.pixels = pairs
+            .iter()
+            .flat_map(|(_, pixels)| pixels.iter().copied())
+            .collect();
+        Ok(batch)
     }
 }
 
@@ -242,6 +284,17 @@ impl Joined {
         }
     }
 
+    /// The sources by name, and their samples.
+    pub fn lengths(&self) -> Vec<(String, usize)> {
+        let lengths = self.sources.iter().map(|s| (s.name().to_string(), s.len()));
+        lengths.collect()
+    }
+
+    /// The sources, in order.
+    pub fn sources(&self) -> &[Box<dyn Source>] {
+        &self.sources
+    }
+
     fn at(&self, index: usize) -> (&dyn Source, usize) {
         let part = self
             .starts
@@ -273,101 +326,6 @@ impl Source for Joined {
     fn image_key(&self, index: usize) -> std::borrow::Cow<'_, str> {
         let (source, row) = self.at(index);
         source.image_key(row)
-    }
-}
-
-/// The batches of training, in an order that is a function of the seed and the epoch.
-pub struct Batches<'a> {
-    source: &'a dyn Source,
-    inputs: &'a Inputs,
-    seed: u64,
-    batch: usize,
-    micro_batch: usize,
-    epoch: u64,
-    rows: Vec<usize>,
-    next: usize,
-    strict: bool,
-    ledger: Ledger,
-}
-
-impl<'a> Batches<'a> {
-    /// Batches of `batch` pairs in micro-batches of `micro_batch`.
-    pub fn new(source: &'a dyn Source, inputs: &'a Inputs, recipe: &Recipe) -> Self {
-        let batch = recipe.train.batch;
-        Self {
-            source,
-            inputs,
-            seed: recipe.seed,
-            batch,
-            micro_batch: recipe.train.micro_batch.unwrap_or(batch),
-            epoch: 0,
-            rows: order(recipe.seed, 0, source.len()),
-            next: 0,
-            strict: recipe.data.strict,
-            ledger: Ledger::new(),
-        }
-    }
-
-    /// What was skipped so far.
-    pub fn ledger(&self) -> &Ledger {
-        &self.ledger
-    }
-
-    /// The next batch. A pair that cannot be used is counted, and the next one takes its place;
-    /// what does not fill an epoch's last batch waits for another epoch.
-    ///
-    /// # Errors
-    ///
-    /// If a whole epoch holds no batch of usable pairs, or if `data.strict` meets a bad one.
-    pub fn next_batch(&mut self) -> anyhow::Result<Vec<HostBatch>> {
-        let mut pairs: Vec<(usize, Vec<f32>)> = Vec::with_capacity(self.batch);
-        let mut restarts = 0;
-        while pairs.len() < self.batch {
-            let wanted = self.batch - pairs.len();
-            if self.rows.len() - self.next < wanted {
-                restarts += 1;
-                if restarts > 2 {
-                    bail!(
-                        "{}: not one batch of {} usable pairs; skipped: {}",
-                        self.source.name(),
-                        self.batch,
-                        self.ledger
-                    );
-                }
-                pairs.clear();
-                self.epoch += 1;
-                self.rows = order(self.seed, self.epoch, self.source.len());
-                self.next = 0;
-                continue;
-            }
-            let rows = &self.rows[self.next..self.next + wanted];
-            self.next += wanted;
-            let epoch = Some(self.epoch);
-            pairs.extend(
-                self.inputs
-                    .pictures(self.source, rows, epoch, &mut self.ledger),
-            );
-            if self.strict && !self.ledger.is_empty() {
-                bail!("{} (strict)", self.ledger);
-            }
-        }
-        pairs
-            .chunks(self.micro_batch)
-            .map(|pairs| self.assemble(pairs))
-            .collect()
-    }
-
-    fn assemble(&self, pairs: &[(usize, Vec<f32>)]) -> anyhow::Result<HostBatch> {
-        let captions: Vec<String> = pairs
-            .iter()
-            .map(|(row, _)| self.source.caption(*row).into_owned())
-            .collect();
-        let mut batch = self.inputs.captions(&captions)?;
-        batch.pixels = pairs
-            .iter()
-            .flat_map(|(_, pixels)| pixels.iter().copied())
-            .collect();
-        Ok(batch)
     }
 }
 

@@ -57,6 +57,14 @@ pub struct Evaluator<'a> {
     pub device: &'a Device,
 }
 
+impl Retrieval {
+    /// The mean of both ways' recall at the first k.
+    pub fn mean_first(&self) -> Option<f64> {
+        let first = self.recall.first()?;
+        Some((first.image_to_text + first.text_to_image) / 2.0)
+    }
+}
+
 impl Evaluator<'_> {
     /// Unit features of captions, `[captions, d_joint]`.
     fn text_features(&self, captions: &[String]) -> anyhow::Result<Tensor<2>> {
@@ -80,7 +88,14 @@ impl Evaluator<'_> {
     ) -> anyhow::Result<(Tensor<2>, Vec<usize>)> {
         let (mut parts, mut read) = (Vec::new(), Vec::new());
         for rows in rows.chunks(BATCH) {
-            let pictures = self.inputs.pictures(source, rows, None, ledger);
+            let (mut pictures, mut bad) = (Vec::new(), Vec::new());
+            for picture in self.inputs.pictures(source, rows, None) {
+                match picture {
+                    Ok(picture) => pictures.push(picture),
+                    Err(error) => bad.push(error),
+                }
+            }
+            bad.into_iter().for_each(|error| ledger.record(error));
             if pictures.is_empty() {
                 continue;
             }

@@ -39,14 +39,14 @@ pub fn run(args: &EvalArgs, device: &Device) -> anyhow::Result<()> {
         ..Overrides::default()
     };
     let recipe = Recipe::load(&args.run.join("recipe.toml"), &overrides)?;
-    let record = args.run.join("record");
+    let record = model::weights_folder(&args.run)?;
     let (config, keys) = model::read_config(&record)?;
     let model = model::load_weights(&record, &config, keys, device)?;
     let tokenizer = vocabulary::saved(&recipe, &args.run.join("tokenizer.json"))?;
     let tokenizer = vocabulary::padded(tokenizer, &config.text);
     let image_size = config.vision.image_size;
     let inputs = Inputs::new(&recipe, image_size, &config.text, tokenizer);
-    let validation = corpus::open(&recipe.data.val, &recipe)?;
+    let validation = corpus::open(&recipe.data.val, &recipe)?.sources;
     eval::not_empty(&validation)?;
     let evaluator = Evaluator {
         model: &model,

@@ -1,8 +1,8 @@
 //! The model of a recipe: from sizes, or from a folder of weights.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use burn::{
     module::{Module, ModuleVisitor, Param},
     tensor::{Device, Tensor},
@@ -13,7 +13,10 @@ use text_encoder::{TextConfig, TextTransformer};
 use transformer::{Activation, Weights, load};
 use vision_encoder::{VisionConfig, VisionTransformer};
 
-use crate::recipe::{Act, Family, Recipe, Start, Tower};
+use crate::{
+    recipe::{Act, Family, Recipe, Start, Tower},
+    record,
+};
 
 /// The model this program trains.
 pub type Model = DualEncoder<VisionTransformer, TextTransformer>;
@@ -26,14 +29,6 @@ pub fn loss_of(config: &DualConfig) -> ContrastiveLoss {
     match config.logit_bias {
         None => ContrastiveLoss::Softmax,
         Some(_) => ContrastiveLoss::Sigmoid,
-    }
-}
-
-/// How the weights of this program's own runs are named on disk.
-pub fn keys_of(config: &DualConfig) -> DualKeys {
-    match config.logit_bias {
-        None => DualKeys::HfClip,
-        Some(_) => DualKeys::HfSiglip,
     }
 }
 
@@ -76,7 +71,7 @@ pub fn parameter_count(model: &Model) -> usize {
 /// Names the folder and what is wrong with its config.
 pub fn config_of(recipe: &Recipe, vocab_size: usize) -> anyhow::Result<DualConfig> {
     let mut config = match recipe.model.start() {
-        Some(Start::Pretrained(folder)) => read_config(folder.as_path())?.0,
+        Some(Start::Pretrained(folder)) => read_config(&weights_folder(folder.as_path())?)?.0,
         Some(Start::Sizes {
             embed_dim,
             vision,
@@ -126,6 +121,15 @@ pub fn config_of(recipe: &Recipe, vocab_size: usize) -> anyhow::Result<DualConfi
             recipe.name
         ),
     };
+    let family = match config.logit_bias {
+        None => Family::Clip,
+        Some(_) => Family::Siglip,
+    };
+    ensure!(
+        family == recipe.model.family,
+        "recipe {}: `model.family` is not that of the weights; leave one of them",
+        recipe.name
+    );
     config.vision.dropout = recipe.train.dropout;
     config.text.dropout = recipe.train.dropout;
     config.vision.patch_dropout = recipe.train.patch_dropout;
@@ -144,18 +148,28 @@ fn activation(family: Family, act: Act) -> Activation {
     }
 }
 
-/// The model of a recipe, its locked towers frozen.
+/// The model of a recipe, its locked towers frozen, with the weights of `record` where a run goes on.
 ///
 /// # Errors
 ///
 /// Names the weight file and the key that does not fit.
-pub fn build(recipe: &Recipe, config: &DualConfig, device: &Device) -> anyhow::Result<Model> {
-    let mut model = match recipe.model.start() {
-        Some(Start::Pretrained(folder)) => {
-            let (_, keys) = read_config(folder.as_path())?;
-            load_weights(folder.as_path(), config, keys, device)?
+pub fn build(
+    recipe: &Recipe,
+    config: &DualConfig,
+    record: Option<&Path>,
+    device: &Device,
+) -> anyhow::Result<Model> {
+    let folder = match (record, recipe.model.start()) {
+        (Some(record), _) => Some(record.to_path_buf()),
+        (None, Some(Start::Pretrained(folder))) => Some(weights_folder(folder.as_path())?),
+        (None, _) => None,
+    };
+    let mut model = match folder {
+        Some(folder) => {
+            let (_, keys) = read_config(&folder)?;
+            load_weights(&folder, config, keys, device)?
         }
-        _ => initialised(config, recipe.seed, device),
+        None => initialised(config, recipe.seed, device),
     };
     for tower in &recipe.model.lock {
         match tower {
@@ -164,6 +178,45 @@ pub fn build(recipe: &Recipe, config: &DualConfig, device: &Device) -> anyhow::R
         }
     }
     Ok(model)
+}
+
+/// The names of the files of a folder of weights.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightFiles {
+    /// Sizes.
+    pub config: &'static str,
+    /// Tensors.
+    pub weights: &'static str,
+}
+
+impl WeightFiles {
+    /// The names that go with a naming of the tensors.
+    pub fn of(keys: DualKeys) -> Self {
+        match keys {
+            DualKeys::OpenClip | DualKeys::OpenClipCustom => Self {
+                config: "open_clip_config.json",
+                weights: "open_clip_model.safetensors",
+            },
+            DualKeys::HfClip | DualKeys::HfSiglip => Self {
+                config: "config.json",
+                weights: "model.safetensors",
+            },
+        }
+    }
+}
+
+/// The folder that holds config and weights: `folder` itself, or the newest whole record where it is a run's.
+///
+/// # Errors
+///
+/// If it is a run's and has no whole record.
+pub fn weights_folder(folder: &Path) -> anyhow::Result<PathBuf> {
+    if !record::folder(folder).is_dir() {
+        return Ok(folder.to_path_buf());
+    }
+    let found = record::newest(folder)?
+        .with_context(|| format!("{}: there is no record yet", folder.display()))?;
+    Ok(found.path)
 }
 
 /// Reads `config.json` or `open_clip_config.json` of a folder.
@@ -195,11 +248,7 @@ pub fn load_weights(
     keys: DualKeys,
     device: &Device,
 ) -> anyhow::Result<Model> {
-    let name = match keys {
-        DualKeys::OpenClip | DualKeys::OpenClipCustom => "open_clip_model.safetensors",
-        DualKeys::HfClip | DualKeys::HfSiglip => "model.safetensors",
-    };
-    let path = folder.join(name);
+    let path = folder.join(WeightFiles::of(keys).weights);
     let bytes = std::fs::read(&path).with_context(|| {
         format!(
             "{}: cannot be read; is the download complete?",

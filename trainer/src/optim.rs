@@ -64,6 +64,16 @@ impl AdamW {
         self.steps
     }
 
+    /// Sets the steps done, for a state that was saved.
+    pub fn set_steps(&mut self, steps: u64) {
+        self.steps = steps;
+    }
+
+    /// Sets the state of a parameter, for a state that was saved.
+    pub fn restore(&mut self, id: ParamId, moments: Moments) {
+        self.moments.insert(id, moments);
+    }
+
     /// The state of a parameter, if it has been updated.
     pub fn moments(&self, id: ParamId) -> Option<&Moments> {
         self.moments.get(&id)

@@ -1,36 +1,40 @@
-//! A run's folder: its recipe, vocabulary, metrics and record.
+//! A run's folder: its recipe, vocabulary, metrics, bad samples and records.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions},
     io::Write,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail};
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    tensor::Tensor,
-};
+use data::SampleError;
 use fusion::{DualConfig, DualKeys};
 use serde::Serialize;
 use serde_json::{Value, json};
 use text_encoder::tokenizer::Tokenizer;
-use transformer::{Weights, save};
+use transformer::save;
 
 use crate::{
-    model::{Model, read_config},
+    model::{Model, WeightFiles, read_config, weights_folder},
     optim::AdamW,
     recipe::{Recipe, Start},
+    record::{self, Found, Snapshot, State, Writer},
 };
 
-/// The folder of one run: `recipe.toml`, `tokenizer.json`, `metrics.jsonl`, and `record/` with
-/// the weights, their config, and the optimizer's state.
-#[derive(Debug)]
+const METRICS: &str = "metrics.jsonl";
+const BAD_SAMPLES: &str = "bad-samples.jsonl";
+const RECIPE: &str = "recipe.toml";
+const TOKENIZER: &str = "tokenizer.json";
+
+/// The folder of one run: `recipe.toml`, `tokenizer.json`, `metrics.jsonl`, `bad-samples.jsonl`, and `records/`.
 pub struct RunFolder {
     path: PathBuf,
     config: Value,
     keys: DualKeys,
-    metrics: File,
+    texts: Vec<(&'static str, String)>,
+    metrics: Log,
+    bad: Log,
+    writer: Writer,
 }
 
 impl RunFolder {
@@ -45,19 +49,57 @@ impl RunFolder {
         tokenizer: &Tokenizer,
     ) -> anyhow::Result<Self> {
         let path = next_free(&recipe.run.dir, &recipe.name)?;
+        Self::at(path, recipe, config, tokenizer)
+    }
+
+    /// Goes on in the folder `path`, whose files become what they were at the record, or empty without one.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that cannot be read or written.
+    pub fn reopen(
+        path: &Path,
+        record: Option<&Found>,
+        recipe: &Recipe,
+        config: &DualConfig,
+        tokenizer: &Tokenizer,
+    ) -> anyhow::Result<Self> {
+        record::sweep(path, record.map_or(0, |record| record.state.step))?;
+        for name in [METRICS, BAD_SAMPLES] {
+            let old = match record {
+                Some(record) => {
+                    let path = record.path.join(name);
+                    fs::read(&path).with_context(|| path.display().to_string())?
+                }
+                None => Vec::new(),
+            };
+            write(&path.join(name), &old)?;
+        }
+        Self::at(path.to_path_buf(), recipe, config, tokenizer)
+    }
+
+    fn at(
+        path: PathBuf,
+        recipe: &Recipe,
+        config: &DualConfig,
+        tokenizer: &Tokenizer,
+    ) -> anyhow::Result<Self> {
         let (config, keys) = config_on_disk(recipe, config)?;
-        write(&path.join("recipe.toml"), recipe.to_toml()?.as_bytes())?;
-        write(
-            &path.join("tokenizer.json"),
-            tokenizer.to_json()?.as_bytes(),
-        )?;
-        let metrics = path.join("metrics.jsonl");
-        let metrics = File::create(&metrics).with_context(|| format!("{}", metrics.display()))?;
+        let texts = vec![
+            (RECIPE, recipe.to_toml()?),
+            (TOKENIZER, tokenizer.to_json()?),
+        ];
+        for (name, text) in &texts {
+            write(&path.join(name), text.as_bytes())?;
+        }
         Ok(Self {
+            metrics: Log::open(path.join(METRICS))?,
+            bad: Log::open(path.join(BAD_SAMPLES))?,
+            writer: Writer::new(&path, &recipe.run),
             path,
             config,
             keys,
-            metrics,
+            texts,
         })
     }
 
@@ -72,68 +114,92 @@ impl RunFolder {
     ///
     /// If the disk is full, or the folder is gone.
     pub fn log(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        let path = self.path.join("metrics.jsonl");
-        self.metrics
-            .write_all(text.as_bytes())
-            .with_context(|| path.display().to_string())
+        self.metrics.append(line)
     }
 
-    /// Replaces the run's record: all of it, or nothing.
+    /// Appends samples that could not be used, each with its source, place, file and reason.
     ///
     /// # Errors
     ///
-    /// Names the file that cannot be written; the previous record is left as it was.
+    /// As [`log`](Self::log).
+    pub fn note_bad(&mut self, errors: &[SampleError]) -> anyhow::Result<()> {
+        for error in errors {
+            self.bad.append(&bad_sample(error))?;
+        }
+        Ok(())
+    }
+
+    /// Takes a copy of the tensors, and has it written as a record while training goes on.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that could not be written, of this record or the one before.
     pub fn save(
-        &self,
+        &mut self,
         model: &Model,
         config: &DualConfig,
         optimizer: &AdamW,
-        step: u64,
+        state: State,
     ) -> anyhow::Result<()> {
-        let record = self.path.join("record");
-        let new = tempfile::Builder::new()
-            .prefix(".record-")
-            .tempdir_in(&self.path)
-            .with_context(|| self.path.display().to_string())?;
-        let weights = save(model, &config.bindings(self.keys))?;
-        let config_name = match self.keys {
-            DualKeys::OpenClip | DualKeys::OpenClipCustom => "open_clip_config.json",
-            DualKeys::HfClip | DualKeys::HfSiglip => "config.json",
-        };
-        let weights_name = match self.keys {
-            DualKeys::OpenClip | DualKeys::OpenClipCustom => "open_clip_model.safetensors",
-            DualKeys::HfClip | DualKeys::HfSiglip => "model.safetensors",
-        };
-        let state = json!({ "step": step, "optimizer_steps": optimizer.steps() });
-        write(
-            &new.path().join(config_name),
-            &serde_json::to_vec_pretty(&self.config)?,
-        )?;
-        write(&new.path().join(weights_name), &weights.to_safetensors()?)?;
-        let moments = moments(model, optimizer).to_safetensors()?;
-        write(&new.path().join("optimizer.safetensors"), &moments)?;
-        write(
-            &new.path().join("state.json"),
-            &serde_json::to_vec_pretty(&state)?,
-        )?;
+        self.writer.wait()?;
+        let files = WeightFiles::of(self.keys);
+        self.writer.write(Snapshot {
+            weights: save(model, &config.bindings(self.keys))?,
+            weights_name: files.weights,
+            config: (files.config, self.config.clone()),
+            moments: record::moments(model, optimizer),
+            state,
+            texts: self.texts.clone(),
+            logs: vec![(METRICS, self.metrics.bytes), (BAD_SAMPLES, self.bad.bytes)],
+        })
+    }
 
-        let old = self.path.join(".record-old");
-        let had_one = record.exists();
-        if had_one {
-            fs::rename(&record, &old).with_context(|| record.display().to_string())?;
-        }
-        let new = new.keep();
-        if let Err(error) = fs::rename(&new, &record) {
-            if had_one {
-                fs::rename(&old, &record).with_context(|| record.display().to_string())?;
-            }
-            return Err(error).with_context(|| record.display().to_string());
-        }
-        if had_one {
-            fs::remove_dir_all(&old).with_context(|| old.display().to_string())?;
-        }
+    /// Waits for the record that is being written.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save).
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        self.writer.wait()
+    }
+}
+
+/// A sample that could not be used, as a line of `bad-samples.jsonl`.
+pub fn bad_sample(error: &SampleError) -> Value {
+    json!({
+        "source": error.origin,
+        "place": error.place.to_string(),
+        "file": error.reason.file().map(|path| path.display().to_string()),
+        "kind": error.reason.kind(),
+        "reason": error.reason.to_string(),
+    })
+}
+
+/// A file of JSON lines that only grows.
+struct Log {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Log {
+    fn open(path: PathBuf) -> anyhow::Result<Self> {
+        let open = || -> std::io::Result<(File, u64)> {
+            let file = OpenOptions::new().create(true).append(true).open(&path)?;
+            let bytes = file.metadata()?.len();
+            Ok((file, bytes))
+        };
+        let (file, bytes) = open().with_context(|| path.display().to_string())?;
+        Ok(Self { path, file, bytes })
+    }
+
+    fn append(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string(line)?;
+        text.push('\n');
+        self.file
+            .write_all(text.as_bytes())
+            .with_context(|| self.path.display().to_string())?;
+        self.bytes += text.len() as u64;
         Ok(())
     }
 }
@@ -141,9 +207,10 @@ impl RunFolder {
 /// The config file of a record: the pretrained folder's own, or transformers'.
 fn config_on_disk(recipe: &Recipe, config: &DualConfig) -> anyhow::Result<(Value, DualKeys)> {
     if let Some(Start::Pretrained(folder)) = recipe.model.start() {
-        let (_, keys) = read_config(folder.as_path())?;
+        let folder = weights_folder(folder.as_path())?;
+        let (_, keys) = read_config(&folder)?;
         if matches!(keys, DualKeys::OpenClip | DualKeys::OpenClipCustom) {
-            let path = folder.as_path().join("open_clip_config.json");
+            let path = folder.join("open_clip_config.json");
             let text = fs::read(&path).with_context(|| path.display().to_string())?;
             return Ok((serde_json::from_slice(&text)?, keys));
         }
@@ -153,44 +220,16 @@ fn config_on_disk(recipe: &Recipe, config: &DualConfig) -> anyhow::Result<(Value
         .context("these sizes have no transformers config; this is a defect")
 }
 
-/// First and second moments by parameter path.
-fn moments(model: &Model, optimizer: &AdamW) -> Weights {
-    struct Collect<'a> {
-        optimizer: &'a AdamW,
-        path: Vec<String>,
-        weights: Weights,
-    }
-    impl ModuleVisitor for Collect<'_> {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.push(name.to_string());
-        }
-
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(moments) = self.optimizer.moments(param.id) {
-                let path = self.path.join(".");
-                for (name, tensor) in [("first", &moments.first), ("second", &moments.second)] {
-                    self.weights
-                        .insert(format!("{path}.{name}"), tensor.clone().into_data());
-                }
-            }
-        }
-    }
-    let mut collect = Collect {
-        optimizer,
-        path: Vec::new(),
-        weights: Weights::default(),
-    };
-    model.visit(&mut collect);
-    collect.weights
-}
-
 /// Writes a file whole: to a temporary one beside it, synced, then renamed.
-fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+///
+/// # Errors
+///
+/// Names the file.
+pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
     let attempt = || -> std::io::Result<()> {
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
         file.write_all(bytes)?;

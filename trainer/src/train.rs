@@ -2,11 +2,11 @@
 
 use std::{
     io::IsTerminal,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{Receiver, sync_channel},
+        mpsc::Receiver,
     },
     thread,
     time::{Duration, Instant},
@@ -16,18 +16,21 @@ use anyhow::Context;
 use burn::tensor::Device;
 use checkpointing::{Policy, Seed};
 use clap::Args;
-use data::{Source, Table, TableConfig};
+use data::{Ledger, Source, Table, TableConfig};
 use fusion::{DualConfig, StepConfig, contrastive_step};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::{
-    corpus::{self, Batches, HostBatch, Inputs, Joined},
+    corpus::{self, HostBatch, Inputs, Joined},
     eval::{self, Evaluator, Retrieval},
+    loader::{Loader, Next, Position, mixture, queue},
     memory::peak_bytes,
     model::{self, Model},
     optim::{AdamW, AdamWConfig, clip_scale, gradient_norm},
-    recipe::{Checkpointing, Overrides, Recipe, Schedule},
+    recipe::{Checkpointing, Overrides, Recipe, SaveEvery, Schedule},
+    record::{self, State},
+    resume::Resumed,
     run::RunFolder,
     schedule::{Decay, LearningRate},
     vocabulary,
@@ -37,17 +40,36 @@ use crate::{
 #[derive(Args, Clone, Debug)]
 pub struct TrainArgs {
     /// A recipe file, or the name of an embedded one: default, emoji, photos.
-    #[arg(default_value = "default")]
-    recipe: PathBuf,
+    recipe: Option<PathBuf>,
     /// Sets a key of the recipe, as in train.lr=3e-4; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// A table to train on, in place of the recipe's sources; may be repeated.
-    #[arg(long, value_name = "TABLE")]
+    #[arg(long, value_name = "TABLE", requires = "val")]
     train: Vec<PathBuf>,
     /// A table to evaluate on, in place of the recipe's sources; may be repeated.
     #[arg(long, value_name = "TABLE")]
     val: Vec<PathBuf>,
+    /// Goes on with the run in this folder, from its newest whole record.
+    #[arg(long, value_name = "RUN")]
+    resume: Option<PathBuf>,
+    /// Goes on even under a recipe or data that differ from the record's.
+    #[arg(long, requires = "resume")]
+    allow_changes: bool,
+    /// Stops at the first sample that cannot be used (`data.strict=true`).
+    #[arg(long)]
+    strict: bool,
+}
+
+impl TrainArgs {
+    fn overrides(&self) -> Overrides {
+        let strict = self.strict.then(|| "data.strict=true".to_owned());
+        Overrides {
+            set: self.set.iter().cloned().chain(strict).collect(),
+            train: self.train.clone(),
+            val: self.val.clone(),
+        }
+    }
 }
 
 /// Trains as the recipe says; ends with a table of results.
@@ -56,28 +78,57 @@ pub struct TrainArgs {
 ///
 /// Names the file, key or row, and the remedy.
 pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
-    let overrides = Overrides {
-        set: args.set.clone(),
-        train: args.train.clone(),
-        val: args.val.clone(),
+    let resumed = args.resume.as_deref().map(Resumed::open).transpose()?;
+    let given = args.recipe.as_deref();
+    let recipe = match &resumed {
+        None => Recipe::load(given.unwrap_or(Path::new("default")), &args.overrides())?,
+        Some(resumed) => resumed.recipe(given, &args.overrides(), args.allow_changes)?,
     };
-    let recipe = Recipe::load(&args.recipe, &overrides)?;
-    let source = Joined::new(corpus::open(&recipe.data.train, &recipe)?);
-    let validation = corpus::open(&recipe.data.val, &recipe)?;
+    let record = resumed.as_ref().and_then(|resumed| resumed.record.as_ref());
+    if let Some(found) = record.filter(|found| found.state.complete) {
+        println!(
+            "the run is complete, at step {}: {}",
+            found.state.step,
+            found.path.display()
+        );
+        return Ok(());
+    }
+    let opened = corpus::open(&recipe.data.train, &recipe)?;
+    let source = Joined::new(opened.sources);
+    let sources = source.lengths();
+    if let Some(resumed) = &resumed {
+        resumed.check_sources(&sources, args.allow_changes)?;
+    }
+    let validation = corpus::open(&recipe.data.val, &recipe)?.sources;
     eval::not_empty(&validation)?;
-    let steps = recipe.total_steps(source.len())?;
-    let tokenizer = vocabulary::tokenizer(&recipe, &source)?;
+    let steps = recipe.total_steps(mixture(&source, &recipe).epoch_len())?;
+    let tokenizer = match record {
+        None => vocabulary::tokenizer(&recipe, &source)?,
+        Some(found) => vocabulary::saved(&recipe, &found.path.join("tokenizer.json"))?,
+    };
     let config = model::config_of(&recipe, tokenizer.vocab_size())?;
-    let model = model::build(&recipe, &config, device)?;
-    anyhow::ensure!(
-        tokenizer.vocab_size() <= config.text.vocab_size,
-        "the tokenizer has {} tokens, the text tower {}; use the tokenizer of these weights",
-        tokenizer.vocab_size(),
-        config.text.vocab_size
-    );
-    let folder = RunFolder::create(&recipe, &config, &tokenizer)?;
+    let model = model::build(&recipe, &config, record.map(|found| &*found.path), device)?;
+    vocabulary::check(&tokenizer, &config.text)?;
+    let settings = &recipe.train;
+    let mut optimizer = AdamW::new(AdamWConfig {
+        betas: settings.betas,
+        eps: settings.eps,
+        weight_decay: settings.weight_decay,
+    });
+    if let Some(found) = record {
+        let updates = found.state.optimizer_steps;
+        record::optimizer(&found.path, &model, &mut optimizer, updates, device)?;
+    }
+    let mut folder = match &resumed {
+        None => RunFolder::create(&recipe, &config, &tokenizer)?,
+        Some(resumed) => RunFolder::reopen(&resumed.run, record, &recipe, &config, &tokenizer)?,
+    };
+    if record.is_none() {
+        folder.note_bad(opened.skipped.errors())?;
+    }
     let tokenizer = vocabulary::padded(tokenizer, &config.text);
     let inputs = Inputs::new(&recipe, config.vision.image_size, &config.text, tokenizer);
+    let start = record.map(|found| found.state.clone());
     eprintln!(
         "{}: {} pairs, {:.1} M parameters, {steps} steps of {}; {}",
         recipe.name,
@@ -86,6 +137,9 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         recipe.train.batch,
         folder.path().display()
     );
+    if let Some(state) = &start {
+        eprintln!("going on after step {}", state.step);
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let on_signal = Arc::clone(&stop);
     ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
@@ -96,20 +150,41 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         inputs: &inputs,
         device,
         folder,
+        sources,
+        first: start.as_ref().map_or(0, |state| state.step),
         steps,
+        position: start
+            .as_ref()
+            .map_or_else(Position::default, |s| s.position),
+        trained: Duration::from_secs_f64(start.map_or(0.0, |state| state.seconds)),
+        waited: Duration::ZERO,
+        saved: Instant::now(),
+        score: None,
         stop,
     }
-    .run(model, &source, &validation)
+    .run(model, optimizer, &source, &validation)
 }
 
-/// What does not change during a run.
+/// A run from one of its steps on.
 struct Training<'a> {
     recipe: &'a Recipe,
     config: &'a DualConfig,
     inputs: &'a Inputs,
     device: &'a Device,
     folder: RunFolder,
+    /// The training sources by name, and their samples.
+    sources: Vec<(String, usize)>,
+    /// Steps done before.
+    first: u64,
     steps: u64,
+    position: Position,
+    trained: Duration,
+    /// Time in which there was no batch.
+    waited: Duration,
+    /// When the last record was saved.
+    saved: Instant,
+    /// The mean R@1 on the first validation source, where it was measured after the last step.
+    score: Option<f64>,
     stop: Arc<AtomicBool>,
 }
 
@@ -124,32 +199,22 @@ impl Training<'_> {
     fn run(
         mut self,
         model: Model,
-        source: &dyn Source,
+        optimizer: AdamW,
+        source: &Joined,
         validation: &[Box<dyn Source>],
     ) -> anyhow::Result<()> {
-        let per_epoch = (source.len() / self.recipe.train.batch).max(1) as u64;
-        let (sender, receiver) = sync_channel(2);
-        let (inputs, recipe, steps) = (self.inputs, self.recipe, self.steps);
+        let loader = Loader::new(source, self.inputs, self.recipe, self.position)?;
+        let per_epoch = mixture(source, self.recipe).epoch_len() / self.recipe.train.batch;
+        let (sender, receiver) = queue(self.recipe.data.prefetch);
+        let left = self.steps.saturating_sub(self.first);
         thread::scope(|scope| {
-            let producer = scope.spawn(move || {
-                let mut batches = Batches::new(source, inputs, recipe);
-                for _ in 0..steps {
-                    let batch = batches.next_batch();
-                    let failed = batch.is_err();
-                    if sender.send(batch).is_err() || failed {
-                        break;
-                    }
-                }
-                batches.ledger().clone()
-            });
-            let result = self.train(model, &receiver, per_epoch, validation);
+            let producer = scope.spawn(move || loader.feed(left, &sender));
+            let per_epoch = per_epoch.max(1) as u64;
+            let result = self.train(model, optimizer, &receiver, per_epoch, validation);
             drop(receiver);
-            let ledger = producer
+            producer
                 .join()
                 .map_err(|_| anyhow::anyhow!("the thread that reads the data panicked"))?;
-            if !ledger.is_empty() {
-                eprintln!("skipped samples: {ledger}");
-            }
             result
         })
     }
@@ -157,67 +222,139 @@ impl Training<'_> {
     fn train(
         &mut self,
         mut model: Model,
-        batches: &Receiver<anyhow::Result<Vec<HostBatch>>>,
+        mut optimizer: AdamW,
+        batches: &Receiver<Next>,
         per_epoch: u64,
         validation: &[Box<dyn Source>],
     ) -> anyhow::Result<()> {
-        let settings = &self.recipe.train;
-        let mut optimizer = AdamW::new(AdamWConfig {
-            betas: settings.betas,
-            eps: settings.eps,
-            weight_decay: settings.weight_decay,
-        });
         let bar = self.progress_bar();
-        let mut waited = Duration::ZERO;
-        let mut trained = Duration::ZERO;
+        bar.set_position(self.first);
+        bar.reset_eta();
+        let mut skipped = Ledger::new();
         let every = |epochs: u64, step: u64| epochs > 0 && step.is_multiple_of(epochs * per_epoch);
-        for step in 0..self.steps {
+        for step in self.first..self.steps {
             let start = Instant::now();
             let batch = batches
                 .recv()
-                .context("the thread that reads the data has ended")??;
-            waited += start.elapsed();
+                .context("the thread that reads the data has ended")?;
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(failed) => {
+                    self.folder.note_bad(&failed.skipped)?;
+                    return self.save_and_fail(&model, &optimizer, step, failed.error);
+                }
+            };
+            self.waited += start.elapsed();
+            self.position = batch.after;
+            self.folder.note_bad(&batch.skipped)?;
+            batch
+                .skipped
+                .into_iter()
+                .for_each(|error| skipped.record(error));
             let metrics;
-            (model, metrics) = self.step(model, &mut optimizer, batch, step);
-            trained += start.elapsed();
+            (model, metrics) = self.step(model, &mut optimizer, batch.batches, step)?;
+            self.trained += start.elapsed();
+            self.score = None;
             let done = step + 1;
-            self.report(&bar, &model, &metrics, done, trained, waited)?;
+            self.report(&bar, &model, &metrics, done)?;
+            if done == self.steps {
+                break;
+            }
             if self.stop.load(Ordering::Relaxed) {
                 bar.finish_and_clear();
-                self.folder.save(&model, self.config, &optimizer, done)?;
+                self.save(&model, &optimizer, done, false)?;
+                self.folder.finish()?;
                 let path = self.folder.path().display();
                 eprintln!(
-                    "stopped after step {done} of {}; the record is in {path}",
+                    "stopped after step {done} of {}; go on with: cargo xtask train --resume {path}",
                     self.steps
                 );
                 return Ok(());
             }
-            if done < self.steps && every(settings.save_every, done) {
-                self.folder.save(&model, self.config, &optimizer, done)?;
-            }
-            if done < self.steps && every(settings.eval_every, done) {
-                let results = self.evaluate(&model, validation, done, trained)?;
+            if every(self.recipe.train.eval_every, done) {
+                let results = match self.evaluate(&model, validation, done) {
+                    Ok(results) => results,
+                    Err(error) => return self.save_and_fail(&model, &optimizer, done, error),
+                };
                 bar.suspend(|| println!("after {done} steps\n{}", eval::table(&results)));
+            }
+            let due = match self.recipe.run.save_every {
+                SaveEvery::Epochs(epochs) => every(epochs, done),
+                SaveEvery::Steps(steps) => done.is_multiple_of(steps),
+                SaveEvery::Minutes(minutes) => self.saved.elapsed().as_secs() >= 60 * minutes,
+                SaveEvery::End => false,
+            };
+            if due {
+                self.save(&model, &optimizer, done, false)?;
             }
         }
         bar.finish_and_clear();
-        self.folder
-            .save(&model, self.config, &optimizer, self.steps)?;
-        let results = self.evaluate(&model, validation, self.steps, trained)?;
+        let results = match self.evaluate(&model, validation, self.steps) {
+            Ok(results) => results,
+            Err(error) => return self.save_and_fail(&model, &optimizer, self.steps, error),
+        };
         println!(
             "after {} steps, {:.0} s\n{}",
             self.steps,
-            trained.as_secs_f64(),
+            self.trained.as_secs_f64(),
             eval::table(&results)
         );
-        self.zero_shot(&model, validation)?;
+        if let Err(error) = self.zero_shot(&model, validation) {
+            return self.save_and_fail(&model, &optimizer, self.steps, error);
+        }
+        self.save(&model, &optimizer, self.steps, true)?;
+        self.folder.finish()?;
+        if !skipped.is_empty() {
+            eprintln!("{skipped}; all are in bad-samples.jsonl");
+        }
         let path = self.folder.path().display();
         println!(
-            "the run is in {path}: weights and config in {path}/record, metrics.jsonl beside them"
+            "the run is in {path}: weights and config in {path}/records, metrics.jsonl beside them"
         );
         println!("try next: cargo xtask eval {path}, or your own table:");
         println!("  cargo xtask train --train my.csv --val my-val.csv --set train.epochs=20");
         Ok(())
+    }
+
+    /// Keeps what was trained before giving an error back.
+    fn save_and_fail(
+        &mut self,
+        model: &Model,
+        optimizer: &AdamW,
+        step: u64,
+        error: anyhow::Error,
+    ) -> anyhow::Result<()> {
+        if step > self.first {
+            self.save(model, optimizer, step, false)?;
+            self.folder.finish()?;
+        }
+        let path = self.folder.path().display();
+        Err(error.context(format!(
+            "stopped after step {step}; the record is in {path}"
+        )))
+    }
+
+    fn save(
+        &mut self,
+        model: &Model,
+        optimizer: &AdamW,
+        step: u64,
+        complete: bool,
+    ) -> anyhow::Result<()> {
+        let state = State {
+            format: record::FORMAT,
+            step,
+            steps: self.steps,
+            optimizer_steps: optimizer.steps(),
+            seed: self.recipe.seed,
+            position: self.position,
+            sources: self.sources.clone(),
+            seconds: self.trained.as_secs_f64(),
+            score: self.score,
+            complete,
+        };
+        self.saved = Instant::now();
+        self.folder.save(model, self.config, optimizer, state)
     }
 
     fn step(
@@ -226,7 +363,7 @@ impl Training<'_> {
         optimizer: &mut AdamW,
         batch: Vec<HostBatch>,
         step: u64,
-    ) -> (Model, Metrics) {
+    ) -> anyhow::Result<(Model, Metrics)> {
         let settings = &self.recipe.train;
         let batches: Vec<_> = batch
             .into_iter()
@@ -244,18 +381,22 @@ impl Training<'_> {
         let seed = Seed::new(self.recipe.seed).child(step);
         let out = contrastive_step(&model, &batches, &config, seed);
         let norm = gradient_norm(&model, &out.gradients);
+        anyhow::ensure!(
+            out.loss.is_finite() && norm.is_finite(),
+            "the loss is {}, the norm of the gradients {norm} at step {}; lower `train.lr` or raise `train.warmup`",
+            out.loss,
+            step + 1
+        );
         let rate = self.learning_rate().at(step);
         let scale = clip_scale(norm, settings.clip_norm);
         model = optimizer.step(model, out.gradients, rate, scale);
         model.clamp_scale(settings.max_scale);
-        (
-            model,
-            Metrics {
-                loss: out.loss,
-                norm,
-                rate,
-            },
-        )
+        let metrics = Metrics {
+            loss: out.loss,
+            norm,
+            rate,
+        };
+        Ok((model, metrics))
     }
 
     fn learning_rate(&self) -> LearningRate {
@@ -292,24 +433,17 @@ impl Training<'_> {
         model: &Model,
         metrics: &Metrics,
         done: u64,
-        trained: Duration,
-        waited: Duration,
     ) -> anyhow::Result<()> {
-        anyhow::ensure!(
-            metrics.loss.is_finite(),
-            "the loss is {} at step {done}; lower `train.lr` or raise `train.warmup`",
-            metrics.loss
-        );
         bar.inc(1);
         if !done.is_multiple_of(self.recipe.train.log_every.max(1)) && done != self.steps {
             return Ok(());
         }
-        let samples = (done as usize * self.recipe.train.batch) as f64 / trained.as_secs_f64();
+        let samples = done as f64 * self.recipe.train.batch as f64 / self.trained.as_secs_f64();
         let peak = peak_bytes() / (1 << 20);
         let message = format!(
             "loss {:.3}  {samples:.0} samples/s  peak {peak} MB  waited {:.1} s",
             metrics.loss,
-            waited.as_secs_f64()
+            self.waited.as_secs_f64()
         );
         if !std::io::stderr().is_terminal() {
             eprintln!("step {done}/{}  {message}", self.steps);
@@ -321,10 +455,12 @@ impl Training<'_> {
             "grad_norm": metrics.norm,
             "lr": metrics.rate,
             "scale": model.scale(),
-            "samples_per_s": samples,
-            "seconds": trained.as_secs_f64(),
-            "waited_s": waited.as_secs_f64(),
-            "peak_rss_mb": peak,
+            "machine": {
+                "samples_per_s": samples,
+                "seconds": self.trained.as_secs_f64(),
+                "waited_s": self.waited.as_secs_f64(),
+                "peak_rss_mb": peak,
+            },
         }))
     }
 
@@ -343,7 +479,6 @@ impl Training<'_> {
         model: &Model,
         validation: &[Box<dyn Source>],
         step: u64,
-        trained: Duration,
     ) -> anyhow::Result<Vec<Retrieval>> {
         let results = validation
             .iter()
@@ -353,10 +488,11 @@ impl Training<'_> {
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         for retrieval in &results {
-            let seconds = trained.as_secs_f64();
+            let machine = json!({ "seconds": self.trained.as_secs_f64() });
             self.folder
-                .log(&json!({ "step": step, "seconds": seconds, "retrieval": retrieval }))?;
+                .log(&json!({ "step": step, "retrieval": retrieval, "machine": machine }))?;
         }
+        self.score = results.first().and_then(Retrieval::mean_first);
         Ok(results)
     }
 
@@ -370,7 +506,7 @@ impl Training<'_> {
     }
 }
 
-/// Zero-shot accuracy on each validation table that has the column of classes.
+/// Zero-shot accuracy on each validation table, where the recipe asks for it.
 pub(crate) fn zero_shot(
     recipe: &Recipe,
     evaluator: &Evaluator<'_>,

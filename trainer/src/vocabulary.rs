@@ -1,9 +1,9 @@
 //! The tokenizer of a recipe.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use data::Source;
 use text_encoder::{
-    TextConfig,
+    TextConfig, TextPooling,
     tokenizer::{Cleaning, Padding, Tokenizer},
 };
 
@@ -59,9 +59,35 @@ pub fn saved(recipe: &Recipe, path: &std::path::Path) -> anyhow::Result<Tokenize
     })?;
     let tokenizer = Tokenizer::from_json(&json).with_context(|| path.display().to_string())?;
     Ok(match recipe.tokens {
-        Tokens::Clip(_) | Tokens::Bpe(_) => tokenizer.with_cleaning(Cleaning::OpenClip),
-        Tokens::File(_) => tokenizer,
+        Tokens::Clip(_) => tokenizer.with_cleaning(Cleaning::OpenClip),
+        Tokens::Bpe(_) | Tokens::File(_) => tokenizer,
     })
+}
+
+/// Checks that a tokenizer is one that a text tower can read.
+///
+/// # Errors
+///
+/// If it has more tokens than the tower, or another end token than the tower pools at.
+pub fn check(tokenizer: &Tokenizer, text: &TextConfig) -> anyhow::Result<()> {
+    let remedy = "use the tokenizer of these weights (`tokens.path`)";
+    ensure!(
+        tokenizer.vocab_size() <= text.vocab_size,
+        "the tokenizer has {} tokens, the text tower {}; {remedy}",
+        tokenizer.vocab_size(),
+        text.vocab_size
+    );
+    let end = tokenizer.end_id().map(|id| id as usize);
+    let wanted = match text.pooling {
+        TextPooling::FirstOf(id) => Some(id as usize),
+        TextPooling::HighestId => tokenizer.vocab_size().checked_sub(1),
+        TextPooling::First | TextPooling::Last => return Ok(()),
+    };
+    ensure!(
+        end == wanted,
+        "the text tower pools at token {wanted:?}, and the tokenizer ends captions with {end:?}; {remedy}"
+    );
+    Ok(())
 }
 
 /// Pads as the text tower needs it: to the longest of the batch where that changes nothing.

@@ -1,7 +1,7 @@
 //! Multi-head attention, with its core's pullback in closed form.
 
 use burn::{
-    module::{Module, ParamId},
+    module::{Initializer, Module, ParamId},
     tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
 };
 use checkpointing::Seed;
@@ -46,9 +46,16 @@ impl AttentionConfig {
     /// Initialises the layer. Each map may be drawn anew by the model.
     pub fn init(&self, device: &Device) -> Attention {
         let d_model = self.d_model;
+        // torch's MultiheadAttention: Xavier's bound for the three maps as one, `[3 d_model, d_model]`.
+        let bound = (1.5 / d_model.max(1) as f64).sqrt();
+        let xavier = Initializer::Uniform {
+            min: -bound,
+            max: bound,
+        };
         let qkv = || {
             LinearConfig::new(d_model, d_model)
                 .with_bias(self.qkv_bias)
+                .with_initializer(xavier.clone())
                 .init(device)
         };
         let norm = || {
@@ -272,7 +279,8 @@ impl Kernel for Softmax<'_> {
 #[inline(always)]
 fn softmax_row(row: &mut [f32], scale: f32) {
     let top = largest(row);
-    let shift = if top.is_finite() { top } else { 0.0 };
+    // An infinite score gives NaN, as it should, and not a weight.
+    let shift = if top == f32::NEG_INFINITY { 0.0 } else { top };
     // The vectorised exponential ends at e^-87, far below the rounding of the sum; a hidden key
     // must weigh exactly nothing.
     map_lanes(row, |x| {

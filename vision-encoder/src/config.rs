@@ -176,6 +176,7 @@ impl VisionConfig {
             ("patch_size", self.patch_size),
             ("d_model", self.d_model),
             ("n_heads", self.n_heads),
+            ("d_hidden", self.d_hidden),
             ("channels", self.channels),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, size)| *size == 0) {

@@ -51,11 +51,6 @@ impl PatchEmbed {
         }
     }
 
-    /// Sets the share of patches dropped in training (FLIP, Li et al. 2023): an approximation.
-    pub fn set_patch_dropout(&mut self, share: f64) {
-        self.patch_dropout = share;
-    }
-
     /// `[batch, channels, height, width] -> [batch, patches, channels * size * size]`.
     fn cut(&self, pixels: Tensor<4>) -> (Tensor<3>, [usize; 2]) {
         let [batch, channels, height, width] = pixels.dims();

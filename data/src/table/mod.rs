@@ -51,16 +51,6 @@ impl Table {
         })
     }
 
-    /// The rows that were skipped while reading the table. Pictures are not counted here: nobody has looked at them.
-    pub fn skipped(&self) -> &Ledger {
-        &self.skipped
-    }
-
-    /// What the caller may want to tell the user: the separator that was found.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
-    }
-
     /// The line of the file on which row `index` begins, from 1.
     ///
     /// # Panics
@@ -78,6 +68,14 @@ impl Source for Table {
 
     fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    fn skipped(&self) -> &Ledger {
+        &self.skipped
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     fn sample(&self, index: usize) -> Result<Sample, SampleError> {

@@ -1,6 +1,8 @@
 //! Values of the right type that cannot work, found before anything is loaded.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
+use std::path::{Component, Path};
 
 use super::data::{ShapesSplit, Source};
 use super::eval::Eval;
@@ -68,21 +70,27 @@ fn not_negative(key: &str, found: f64) -> Checked {
 
 /// The first value of the recipe that cannot work.
 pub(super) fn check(recipe: &Recipe) -> Checked {
+    let mut parts = Path::new(&recipe.name).components();
     require(
-        !recipe.name.trim().is_empty(),
+        matches!(
+            (parts.next(), parts.next()),
+            (Some(Component::Normal(_)), None)
+        ),
         "name",
-        "is empty",
-        "a run's folder is named by it: give one",
+        format_args!("is \"{}\"", recipe.name),
+        "a run's folder is named by it: give a name without slashes",
     )?;
     data(&recipe.data)?;
     augmentation(&recipe.image.augmentation)?;
     if let Tokens::Bpe(bpe) = &recipe.tokens {
-        at_least("tokens.vocab", bpe.vocab as u64, 1)?;
+        // 256 bytes, each at the end of a word or not, and the two special tokens.
+        at_least("tokens.vocab", bpe.vocab as u64, 514)?;
     }
     model(&recipe.model)?;
     batches(&recipe.train)?;
     length(&recipe.train)?;
     optimizer(&recipe.train)?;
+    at_least("run.keep_last", recipe.run.keep_last as u64, 1)?;
     eval(&recipe.eval)
 }
 
@@ -93,6 +101,16 @@ fn data(data: &Data) -> Checked {
         "is empty",
         "name a table with --train TABLE, or add [[data.train]] to the recipe",
     )?;
+    share("data.max_bad", data.max_bad)?;
+    require(
+        data.prefetch <= 1024,
+        "data.prefetch",
+        format_args!("is {}", data.prefetch),
+        "give 1024 or fewer",
+    )?;
+    for source in &data.train {
+        positive("data.train.weight", source.weight())?;
+    }
     for source in data.train.iter().chain(&data.val) {
         if let Source::Shapes(shapes) = source {
             let (key, pictures) = match shapes.split {
@@ -203,6 +221,12 @@ fn blocks(tower: &str, d_model: usize, n_layers: usize, n_heads: usize, mlp_rati
     at_least(&key("d_model"), d_model as u64, 1)?;
     positive(&key("mlp_ratio"), mlp_ratio)?;
     require(
+        d_model as f64 * mlp_ratio >= 1.0,
+        &key("mlp_ratio"),
+        format_args!("is {mlp_ratio}, which leaves no neuron"),
+        "give 4",
+    )?;
+    require(
         d_model.is_multiple_of(n_heads),
         &key("n_heads"),
         format_args!("is {n_heads}, which does not divide `model.{tower}.d_model` {d_model}"),
@@ -311,6 +335,15 @@ fn eval(eval: &Eval) -> Checked {
         format_args!("has {classes}"),
         "give the two or more classes to tell apart",
     )?;
+    let mut known = BTreeSet::new();
+    for (i, class) in zero_shot.classes.iter().enumerate() {
+        require(
+            known.insert(class),
+            &format!("eval.zero_shot.classes.{i}"),
+            format_args!("is \"{class}\" again"),
+            "name each class once",
+        )?;
+    }
     let templates = &zero_shot.templates;
     require(
         !templates.is_empty(),
@@ -320,10 +353,10 @@ fn eval(eval: &Eval) -> Checked {
     )?;
     for (i, template) in templates.iter().enumerate() {
         require(
-            template.contains("{}"),
+            template.matches("{}").count() == 1,
             &format!("eval.zero_shot.templates.{i}"),
-            format_args!("is \"{template}\", without a place for the class"),
-            "put {} where the class belongs",
+            format_args!("is \"{template}\", without one place for the class"),
+            "put {} once, where the class belongs",
         )?;
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::path::RecipePath;
 use super::tagged;
 
 /// Training and validation sources, and how they are read.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
     /// What is trained on; several sources are joined.
@@ -18,10 +18,38 @@ pub struct Data {
     pub val: Vec<Source>,
     /// Stop at the first bad sample, instead of skipping and counting it.
     pub strict: bool,
+    /// The share of an epoch's samples (and of a source's rows) that may be bad; past it the run stops.
+    pub max_bad: f64,
+    /// Threads that read, decode and augment; 0 takes one for each core. They change nothing but the time.
+    pub workers: usize,
+    /// Batches that are prepared ahead.
+    pub prefetch: usize,
+    /// Batches of captions of similar length, which need less padding. Each sample still comes once an epoch.
+    pub bucket: bool,
+    /// 0 shuffles the whole of a source. Above 0, files of a source come in random order and their samples are
+    /// shuffled within so many, so that reads stay near each other.
+    pub shuffle_window: usize,
     /// How every table is read: its columns, its separator, its limits.
     pub table: TableConfig,
     /// What the generated set is: its seed, its picture size, how many pictures a split has.
     pub shapes: ShapesConfig,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            train: Vec::new(),
+            val: Vec::new(),
+            strict: false,
+            max_bad: 0.05,
+            workers: 0,
+            prefetch: 2,
+            bucket: false,
+            shuffle_window: 0,
+            table: TableConfig::default(),
+            shapes: ShapesConfig::default(),
+        }
+    }
 }
 
 /// One source of pictures and captions; `kind` says which.
@@ -34,12 +62,29 @@ pub enum Source {
     Table(Table),
 }
 
+impl Source {
+    /// How often a sample comes in an epoch, on average.
+    pub fn weight(&self) -> f64 {
+        match self {
+            Self::Shapes(source) => source.weight,
+            Self::Table(source) => source.weight,
+        }
+    }
+}
+
+fn one() -> f64 {
+    1.0
+}
+
 /// The generated set of coloured shapes, as `[data.shapes]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Shapes {
     /// Which part of it.
     pub split: ShapesSplit,
+    /// How often a sample comes in an epoch, on average.
+    #[serde(default = "one")]
+    pub weight: f64,
 }
 
 /// A part of the generated set. No picture is in two of them.
@@ -70,4 +115,7 @@ impl From<ShapesSplit> for Split {
 pub struct Table {
     /// The table.
     pub path: RecipePath,
+    /// How often a sample comes in an epoch, on average.
+    #[serde(default = "one")]
+    pub weight: f64,
 }

@@ -28,13 +28,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::data::{Data, Shapes, ShapesSplit, Source, Table};
 pub use error::RecipeError;
-pub use eval::{Eval, Run, ZeroShot};
+pub use eval::{Eval, Run, SaveEvery, ZeroShot};
 pub use image::{Augmentation, Image, Preprocessing, RandomResizedCrop};
 pub use layers::Overrides;
 pub use model::{Act, Family, Model, Start, Text, Tower, Vision};
 pub use path::RecipePath;
 pub use tokens::{Bpe, Tokens, Vocabulary};
-pub use train::{Accumulate, Checkpointing, Cooldown, Schedule, Train};
+pub use train::{Checkpointing, Cooldown, Schedule, Train};
 pub use tree::Origin;
 
 use tree::Node;

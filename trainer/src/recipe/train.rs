@@ -16,10 +16,9 @@ pub struct Train {
     pub steps: Option<u64>,
     /// Pairs of an optimizer step, all of which are each other's negatives.
     pub batch: usize,
-    /// Pairs whose activations are held at once, a divisor of `batch`; the whole batch when absent.
+    /// Pairs whose activations are held at once, a divisor of `batch`; the whole batch when absent. The gradient is the
+    /// same (GradCache, Gao et al. 2021).
     pub micro_batch: Option<usize>,
-    /// How micro-batches become a batch.
-    pub accumulate: Accumulate,
     /// The highest learning rate, reached after `warmup`.
     pub lr: f64,
     /// AdamW's decay rates of the first and second moment.
@@ -47,8 +46,6 @@ pub struct Train {
     pub log_every: u64,
     /// Epochs between two evaluations; 0 evaluates at the end only.
     pub eval_every: u64,
-    /// Epochs between two records; 0 saves at the end only. Ctrl-C always saves one.
-    pub save_every: u64,
 }
 
 impl Default for Train {
@@ -59,7 +56,6 @@ impl Default for Train {
             steps: None,
             batch: 128,
             micro_batch: None,
-            accumulate: Accumulate::Gradcache,
             lr: 5e-4,
             betas: [0.9, 0.98],
             eps: 1e-6,
@@ -73,26 +69,15 @@ impl Default for Train {
             checkpointing: Checkpointing::StoreAll,
             log_every: 10,
             eval_every: 1,
-            save_every: 1,
         }
     }
-}
-
-/// How micro-batches become a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Accumulate {
-    /// All embeddings first, one loss over the whole batch, then back through each micro-batch: the same gradient as
-    /// without micro-batches (Gao et al. 2021, "Scaling deep contrastive learning batch size under memory limited
-    /// setup").
-    Gradcache,
 }
 
 /// What the learning rate does after the warmup.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
-    /// Half a cosine down to 0 at the last step.
+    /// Half a cosine down towards 0, which the step after the last would reach.
     Cosine,
     /// Stays.
     Constant,

@@ -30,14 +30,11 @@ const LATER: [&str; 1] = ["lora"];
 #[test]
 fn parity_train() {
     each("train", |fixture| {
-        if LATER.contains(&fixture.name()) {
+        if LATER.iter().any(|later| fixture.name().starts_with(later)) {
             return;
         }
-        let locked = match fixture.name() {
-            "full" => false,
-            "locked_image" => true,
-            other => panic!("{}: no check for {other}", fixture.folder.display()),
-        };
+        // Nothing but its name says which of the fixture's towers stands still.
+        let locked = fixture.name().starts_with("locked_image");
         let outputs = fixture.weights("outputs.safetensors");
         let config = fixture.json("config.json");
         let (batch, micro) = (usize_of(&config["batch"]), usize_of(&config["micro_batch"]));

@@ -1,10 +1,9 @@
-//! The program as a user runs it: a whole small run, an interrupted one, and bad input.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Whole runs, an interrupted one, and bad input.
 
 use std::{
     fs,
-    path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    path::Path,
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -12,101 +11,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use tempfile::TempDir;
 
-const RECIPE: &str = r#"
-name = "small"
-[data.shapes]
-size = 32
-train = 256
-val = 32
-held_out = 32
-[[data.train]]
-kind = "shapes"
-split = "train"
-[[data.val]]
-kind = "shapes"
-split = "val"
-[tokens]
-kind = "bpe"
-vocab = 600
-[model]
-family = "clip"
-embed_dim = 32
-[model.vision]
-image_size = 32
-patch_size = 8
-d_model = 32
-n_layers = 1
-n_heads = 2
-[model.text]
-context = 32
-d_model = 32
-n_layers = 1
-n_heads = 2
-[train]
-steps = 4
-batch = 16
-warmup = 1
-log_every = 1
-"#;
-
-struct Folder(TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        let folder = Self(TempDir::new().unwrap());
-        fs::write(folder.path("recipe.toml"), RECIPE).unwrap();
-        folder
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_shoestring"));
-        command.current_dir(self.0.path()).args(arguments);
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    /// Runs what must fail with status 1, saying all of `words`, without a panic.
-    fn refuses(&self, arguments: &[&str], words: &[&str]) {
-        let output = self.run(arguments);
-        let text = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {text}");
-        assert!(!text.contains("panicked"), "{text}");
-        for word in words {
-            assert!(
-                text.contains(word),
-                "{arguments:?}: `{word}` is not in: {text}"
-            );
-        }
-    }
-
-    fn table(&self, name: &str, rows: &str) {
-        fs::write(self.path(name), rows).unwrap();
-    }
-
-    /// A picture that can be read, and its name.
-    fn picture(&self, name: &str) {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../fixtures/images/preprocess/files/small.png");
-        fs::copy(source, self.path(name)).unwrap();
-    }
-}
-
-fn text(output: &Output) -> String {
-    format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    )
-}
+use crate::folder::{Folder, RECIPE, text};
 
 #[test]
 fn a_run_ends_with_a_table_that_eval_repeats_and_the_seed_decides_all() {
@@ -122,7 +28,8 @@ fn a_run_ends_with_a_table_that_eval_repeats_and_the_seed_decides_all() {
         "recipe.toml",
         "tokenizer.json",
         "metrics.jsonl",
-        "record/config.json",
+        "bad-samples.jsonl",
+        "records/step-00000004/config.json",
     ] {
         assert!(folder.path("runs/small-1").join(file).exists(), "{file}");
     }
@@ -140,7 +47,14 @@ fn a_run_ends_with_a_table_that_eval_repeats_and_the_seed_decides_all() {
 
     let second = folder.run(&["train", "recipe.toml"]);
     assert!(second.status.success());
-    let weights = |run: &str| fs::read(folder.path(run).join("record/model.safetensors")).unwrap();
+    let weights = |run: &str| {
+        fs::read(
+            folder
+                .path(run)
+                .join("records/step-00000004/model.safetensors"),
+        )
+        .unwrap()
+    };
     assert!(
         weights("runs/small-1") == weights("runs/small-2"),
         "the same seed, other weights"
@@ -155,7 +69,7 @@ fn a_finished_run_is_a_start_for_another() {
         "kind = \"bpe\"\nvocab = 600",
         "kind = \"file\"\npath = \"runs/small-1/tokenizer.json\"",
     );
-    let more = "[model]\nfamily = \"clip\"\npretrained = \"runs/small-1/record\"\n\
+    let more = "[model]\nfamily = \"clip\"\npretrained = \"runs/small-1\"\n\
                 lock = [\"image\"]\n[train]\nsteps = 2\nbatch = 8\nmicro_batch = 4\nwarmup = 1\n";
     fs::write(folder.path("more.toml"), format!("{recipe}{more}")).unwrap();
     let output = folder.run(&["train", "more.toml"]);
@@ -166,7 +80,14 @@ fn a_finished_run_is_a_start_for_another() {
 fn an_interrupt_saves_a_record_and_exits_cleanly() {
     let folder = Folder::new();
     let mut child = folder
-        .command(&["train", "recipe.toml", "--set", "train.steps=100000"])
+        .command(&[
+            "train",
+            "recipe.toml",
+            "--set",
+            "train.steps=100000",
+            "--set",
+            "run.save_every=end",
+        ])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -201,14 +122,22 @@ fn one_bad_picture_is_skipped_and_counted() {
     let said = text(&output);
     assert!(output.status.success(), "{said}");
     assert!(
-        said.contains("skipped samples") && said.contains("broken.png"),
+        said.contains("skipped: ") && said.contains("broken.png"),
         "{said}"
     );
     assert!(said.contains("1 pictures could not be read"), "{said}");
-    let strict = ["--set", "data.strict=true"];
-    folder.refuses(
-        &[&arguments[..], &batch[..], &strict[..]].concat(),
-        &["broken.png"],
+    let bad = fs::read_to_string(folder.path("runs/small-1/bad-samples.jsonl")).unwrap();
+    assert!(
+        bad.lines().count() > 0 && bad.contains("broken.png") && bad.contains("line 22"),
+        "{bad}"
+    );
+    let refused = |more: &[&str], words: &[&str]| {
+        folder.refuses(&[&arguments[..], &batch[..], more].concat(), words);
+    };
+    refused(&["--strict"], &["broken.png", "strict"]);
+    refused(
+        &["--set", "data.max_bad=0.01"],
+        &["broken.png", "data.max_bad"],
     );
 }
 

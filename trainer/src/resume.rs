@@ -1,0 +1,217 @@
+//! Going on with a run: from which record, and under which recipe.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail, ensure};
+use toml::Value;
+
+use crate::{
+    recipe::{Overrides, Recipe},
+    record::{self, Found},
+};
+
+/// Keys that change nothing of what is computed: they may differ when a run goes on.
+const FREE: [&str; 10] = [
+    "data.max_bad",
+    "data.prefetch",
+    "data.strict",
+    "data.val",
+    "data.workers",
+    "eval",
+    "run",
+    "train.eval_every",
+    "train.log_every",
+    "name",
+];
+
+/// A run that goes on.
+#[derive(Debug)]
+pub struct Resumed {
+    /// The run's folder.
+    pub run: PathBuf,
+    /// Its newest whole record; none if it was stopped before the first.
+    pub record: Option<Found>,
+}
+
+impl Resumed {
+    /// Opens a run's folder.
+    ///
+    /// # Errors
+    ///
+    /// If it is no run's folder, or every record is damaged.
+    pub fn open(run: &Path) -> anyhow::Result<Self> {
+        ensure!(
+            run.join("recipe.toml").exists(),
+            "{}: no recipe.toml; `--resume` takes the folder of a run, as `runs/shapes-1`",
+            run.display()
+        );
+        Ok(Self {
+            run: run.to_path_buf(),
+            record: record::newest(run)?,
+        })
+    }
+
+    /// The folder that holds the recipe and the tokenizer: the record's, or the run's.
+    pub fn folder(&self) -> &Path {
+        self.record
+            .as_ref()
+            .map_or(self.run.as_path(), |record| record.path.as_path())
+    }
+
+    /// The recipe to go on with: the run's own under `overrides`, or `given`. Changes are told of on standard error.
+    ///
+    /// # Errors
+    ///
+    /// If a change would make the run another one than without the interruption, unless `allow_changes`.
+    pub fn recipe(
+        &self,
+        given: Option<&Path>,
+        overrides: &Overrides,
+        allow_changes: bool,
+    ) -> anyhow::Result<Recipe> {
+        let own = self.folder().join("recipe.toml");
+        let old = Recipe::load(&own, &Overrides::default())?;
+        let new = Recipe::load(given.unwrap_or(&own), overrides)?;
+        let changed = changes(&old, &new)?;
+        for change in &changed {
+            eprintln!("changed since the record: {change}");
+        }
+        let breaking: Vec<&str> = changed
+            .iter()
+            .map(|change| change.key.as_str())
+            .filter(|key| !is_free(key))
+            .collect();
+        if !breaking.is_empty() && !allow_changes {
+            bail!(
+                "{}: a run under another {} does not end where the uninterrupted one would; take the changes back, \
+                 or add `--allow-changes`",
+                self.run.display(),
+                breaking.join(", ")
+            );
+        }
+        Ok(new)
+    }
+
+    /// Checks that the training sources are those of the record.
+    ///
+    /// # Errors
+    ///
+    /// Names the source that differs, unless `allow_changes`.
+    pub fn check_sources(
+        &self,
+        sources: &[(String, usize)],
+        allow_changes: bool,
+    ) -> anyhow::Result<()> {
+        let Some(record) = &self.record else {
+            return Ok(());
+        };
+        let old = &record.state.sources;
+        if old == sources || allow_changes {
+            return Ok(());
+        }
+        let lengths = |sources: &[(String, usize)]| {
+            let each = sources.iter().map(|(name, len)| format!("{name} ({len})"));
+            each.collect::<Vec<_>>().join(", ")
+        };
+        bail!(
+            "{}: the training samples are not those of the record: {}, now {}; bring the data back, or add \
+             `--allow-changes`",
+            self.run.display(),
+            lengths(old),
+            lengths(sources)
+        );
+    }
+}
+
+/// A key whose value differs.
+#[derive(Debug, PartialEq, Eq)]
+struct Change {
+    key: String,
+    old: Option<String>,
+    new: Option<String>,
+}
+
+impl std::fmt::Display for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "absent".to_owned());
+        write!(
+            f,
+            "{} = {}, was {}",
+            self.key,
+            shown(&self.new),
+            shown(&self.old)
+        )
+    }
+}
+
+fn is_free(key: &str) -> bool {
+    FREE.iter().any(|free| {
+        key.strip_prefix(free)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    })
+}
+
+fn changes(old: &Recipe, new: &Recipe) -> anyhow::Result<Vec<Change>> {
+    let flat = |recipe: &Recipe| -> anyhow::Result<BTreeMap<String, String>> {
+        let tree: Value = toml::from_str(&recipe.to_toml()?).context("a recipe as TOML")?;
+        let mut flat = BTreeMap::new();
+        flatten(String::new(), &tree, &mut flat);
+        Ok(flat)
+    };
+    let (old, new) = (flat(old)?, flat(new)?);
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let changes = keys.into_iter().filter_map(|key| {
+        let (old, new) = (old.get(key).cloned(), new.get(key).cloned());
+        let key = key.clone();
+        (old != new).then_some(Change { key, old, new })
+    });
+    Ok(changes.collect())
+}
+
+fn flatten(key: String, value: &Value, flat: &mut BTreeMap<String, String>) {
+    let under = |part: &str| match key.as_str() {
+        "" => part.to_owned(),
+        key => format!("{key}.{part}"),
+    };
+    match value {
+        Value::Table(table) => {
+            for (part, value) in table {
+                flatten(under(part), value, flat);
+            }
+        }
+        Value::Array(items) if items.iter().any(Value::is_table) => {
+            for (index, value) in items.iter().enumerate() {
+                flatten(under(&index.to_string()), value, flat);
+            }
+        }
+        value => {
+            flat.insert(key, value.to_string());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(set: &[&str]) -> Recipe {
+        let overrides = Overrides {
+            set: set.iter().map(|text| (*text).to_owned()).collect(),
+            ..Overrides::default()
+        };
+        Recipe::load(Path::new("default"), &overrides).unwrap()
+    }
+
+    #[test]
+    fn changed_keys_are_named_and_only_harmless_ones_are_free() {
+        let new = recipe(&["train.lr=2e-3", "run.keep_last=7", "data.workers=3"]);
+        let changes = changes(&recipe(&[]), &new).unwrap();
+        let keys: Vec<&str> = changes.iter().map(|change| change.key.as_str()).collect();
+        assert_eq!(keys, ["data.workers", "run.keep_last", "train.lr"]);
+        assert!(is_free("data.workers") && is_free("run.keep_last") && is_free("data.val.0.path"));
+        assert!(!is_free("train.lr") && !is_free("data.train.0.path") && !is_free("runner"));
+    }
+}

@@ -1,0 +1,6 @@
+//! The program as a user runs it: whole runs, interrupted and killed ones, and bad input.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod folder;
+mod resume;
+mod runs;

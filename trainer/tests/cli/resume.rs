@@ -1,0 +1,216 @@
+//! Runs that are killed, damaged and changed, and go on.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::folder::{Folder, RECIPE, text};
+
+/// Augmentation, dropout, micro-batches and several epochs: everything random takes part.
+fn recipe(steps: u64) -> String {
+    let train = format!("steps = {steps}\nmicro_batch = 8\ndropout = 0.1\neval_every = 1");
+    let image = "[image.augmentation]\nkind = \"random-resized-crop\"\nscale = [0.5, 1.0]\n";
+    let run = "[run]\nsave_every = \"3 steps\"\n";
+    RECIPE
+        .replace("steps = 4", &train)
+        .replace("[tokens]", &format!("{image}[tokens]"))
+        + run
+}
+
+fn folder(steps: u64) -> Folder {
+    let folder = Folder::new();
+    fs::write(folder.path("recipe.toml"), recipe(steps)).unwrap();
+    folder
+}
+
+/// The lines of the metrics without what depends on the machine.
+fn metrics(run: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let lines = text.lines().map(|line| {
+        let mut line: Value = serde_json::from_str(line).unwrap();
+        line.as_object_mut().unwrap().remove("machine");
+        line
+    });
+    lines.collect()
+}
+
+fn steps_done(run: &Path) -> usize {
+    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
+    text.lines()
+        .filter(|line| line.contains("grad_norm"))
+        .count()
+}
+
+fn record(run: &Path, step: u64) -> PathBuf {
+    run.join(format!("records/step-{step:08}"))
+}
+
+/// Whether two runs ended alike: weights and optimizer byte for byte, metrics, place in the data.
+fn assert_same(run: &Path, other: &Path, step: u64) {
+    for file in ["model.safetensors", "optimizer.safetensors"] {
+        let bytes = |run: &Path| fs::read(record(run, step).join(file)).unwrap();
+        assert!(bytes(run) == bytes(other), "{file} differs");
+    }
+    assert_eq!(metrics(run), metrics(other));
+    let position = |run: &Path| {
+        let text = fs::read_to_string(record(run, step).join("state.json")).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["position"].clone()
+    };
+    assert_eq!(position(run), position(other));
+}
+
+fn is_saving(run: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(run.join("records")) else {
+        return false;
+    };
+    let mut names = entries.flatten().map(|entry| entry.file_name());
+    names.any(|name| name.to_string_lossy().starts_with(".new-"))
+}
+
+#[test]
+fn a_run_killed_at_ten_points_ends_as_the_uninterrupted_one() {
+    const STEPS: u64 = 90;
+    const KILLS: usize = 10;
+    let folder = folder(STEPS);
+    let output = folder.run(&["train", "recipe.toml"]);
+    assert!(output.status.success(), "{}", text(&output));
+    let (whole, run) = (folder.path("runs/small-1"), folder.path("runs/small-2"));
+
+    let mut killed_while_saving = 0;
+    for number in 0..KILLS {
+        let arguments: &[&str] = match number {
+            0 => &["train", "recipe.toml"],
+            _ => &["train", "--resume", "runs/small-2"],
+        };
+        // Other threads, too: they must change nothing.
+        let workers = format!("data.workers={}", 1 + number % 3);
+        let mut child = folder
+            .command(arguments)
+            .args(["--set", &workers])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let (start, wanted) = (Instant::now(), 1 + number * 6);
+        let while_saving = number % 2 == 1;
+        loop {
+            assert!(
+                start.elapsed() < Duration::from_secs(120),
+                "kill {number}: too slow"
+            );
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "kill {number}: the run ended first"
+            );
+            if steps_done(&run) >= wanted && (!while_saving || is_saving(&run)) {
+                break;
+            }
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        killed_while_saving += usize::from(is_saving(&run));
+    }
+    assert!(
+        killed_while_saving > 0,
+        "no kill came in the middle of saving"
+    );
+    let output = folder.run(&["train", "--resume", "runs/small-2"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_same(&whole, &run, STEPS);
+    assert!(!is_saving(&run), "a half-written record was left behind");
+    let records = fs::read_dir(run.join("records")).unwrap().count();
+    assert!(
+        records <= 3,
+        "{records} records, not the last 2 and the best"
+    );
+    let again = folder.run(&["train", "--resume", "runs/small-2"]);
+    assert!(text(&again).contains("complete"), "{}", text(&again));
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, to) = (
+            entry.as_ref().unwrap().path(),
+            to.join(entry.unwrap().file_name()),
+        );
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => drop(fs::copy(&path, &to).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_damaged_record_is_passed_over_for_the_one_before_it() {
+    let folder = folder(6);
+    assert!(folder.run(&["train", "recipe.toml"]).status.success());
+    let whole = folder.path("runs/small-1");
+    let names: Vec<_> = fs::read_dir(record(&whole, 6))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(names.len(), 9, "{names:?}");
+    for name in names {
+        let run = folder.path("damaged");
+        copy(&whole, &run);
+        let file = record(&run, 6).join(&name);
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        match bytes.get_mut(middle) {
+            Some(byte) => *byte ^= 1,
+            None => bytes.push(b'x'),
+        }
+        fs::write(&file, bytes).unwrap();
+        let output = folder.run(&["train", "--resume", "damaged"]);
+        let said = text(&output);
+        assert!(output.status.success(), "{name}: {said}");
+        assert!(
+            said.contains("damaged record")
+                && said.contains(&name)
+                && said.contains("after step 3"),
+            "{name}: {said}"
+        );
+        assert_same(&whole, &run, 6);
+        fs::remove_dir_all(&run).unwrap();
+    }
+    for step in [3, 6] {
+        fs::remove_file(record(&whole, step).join("state.json")).unwrap();
+    }
+    folder.refuses(
+        &["train", "--resume", "runs/small-1"],
+        &["every record is damaged"],
+    );
+}
+
+#[test]
+fn a_changed_recipe_is_refused_unless_told_otherwise() {
+    let folder = folder(6);
+    assert!(folder.run(&["train", "recipe.toml"]).status.success());
+    let run = folder.path("runs/small-1");
+    fs::remove_dir_all(record(&run, 6)).unwrap();
+    let resume = |more: &[&'static str]| [&["train", "--resume", "runs/small-1"], more].concat();
+    folder.refuses(
+        &resume(&["--set", "train.lr=0.5", "--set", "run.keep_last=5"]),
+        &[
+            "train.lr = 0.5",
+            "run.keep_last = 5",
+            "under another train.lr ",
+            "--allow-changes",
+        ],
+    );
+    folder.refuses(
+        &["train", "--resume", "nowhere"],
+        &["nowhere", "recipe.toml"],
+    );
+    let free = folder.run(&resume(&["--set", "run.keep_last=5"]));
+    assert!(free.status.success(), "{}", text(&free));
+    fs::remove_dir_all(record(&run, 6)).unwrap();
+    let told = folder.run(&resume(&["--set", "train.lr=0.1", "--allow-changes"]));
+    assert!(told.status.success(), "{}", text(&told));
+}
