@@ -37,11 +37,20 @@ impl ClassList {
     /// If there is no class, or one twice.
     pub fn from_text(origin: &str, text: &str) -> Result<Self, Error> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let lines = text.lines().map(str::trim);
+        Self::from_names(origin, lines.filter(|line| !line.is_empty()))
+    }
+
+    /// Takes the names as they are.
+    pub(crate) fn from_names<'a>(
+        origin: &str,
+        names: impl Iterator<Item = &'a str>,
+    ) -> Result<Self, Error> {
         let mut list = Self {
             names: Vec::new(),
             index: HashMap::new(),
         };
-        for class in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        for class in names {
             if !list.push(class) {
                 return Err(Error::RepeatedClass {
                     origin: origin.into(),

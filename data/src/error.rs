@@ -78,6 +78,62 @@ pub enum Error {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A file of JSON lines of 0 bytes, or of blank lines only.
+    #[error("{}: the file is empty; expected one JSON object a line with the keys `{image}` and `{caption}`", path.display())]
+    EmptyLines {
+        /// The file.
+        path: PathBuf,
+        /// The wanted key of paths.
+        image: String,
+        /// The wanted key of captions.
+        caption: String,
+    },
+    /// A pattern of shards that means nothing.
+    #[error("`{pattern}`: {message}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// Patterns of shards that match no file.
+    #[error(
+        "`{pattern}` matches no file; check the folder, and that braces and stars stand for what the names have \
+         there (`train-{{0000..0041}}.tar`, `train-*.tar`)"
+    )]
+    NoShards {
+        /// The patterns.
+        pattern: String,
+    },
+    /// Shards without one usable sample.
+    #[error(
+        "{pattern}: 0 samples in {shards} shard{}; {skipped}. A shard is a tar archive, not compressed, in which \
+         adjacent entries such as `000000.jpg` and `000000.txt` are a sample",
+        if *shards == 1 { "" } else { "s" }
+    )]
+    NoSamples {
+        /// The patterns.
+        pattern: String,
+        /// How many shards there are.
+        shards: usize,
+        /// What was skipped.
+        skipped: Box<Ledger>,
+    },
+    /// A folder without classes of pictures.
+    #[error(
+        "{}: 0 pictures in {classes} sub-folder{}; expected a sub-folder for each class, with pictures that end in \
+         {expected}",
+        path.display(),
+        if *classes == 1 { "" } else { "s" }
+    )]
+    NoPictures {
+        /// The folder.
+        path: PathBuf,
+        /// How many sub-folders it has.
+        classes: usize,
+        /// The extensions that were looked for.
+        expected: String,
+    },
     /// A class list without classes.
     #[error("{origin}: no classes; expected one class name a line")]
     NoClasses {

@@ -96,7 +96,7 @@ mod tests {
     #[test]
     fn purposes_and_numbers_do_not_share_a_stream() {
         let first = stream(Purpose::Order, 0, 0, 1).bits();
-        assert_ne!(first, stream(Purpose::Mix, 0, 0, 1).bits());
+        assert_ne!(first, stream(Purpose::Scene, 0, 0, 1).bits());
         assert_ne!(first, stream(Purpose::Order, 0, 1, 0).bits());
         assert_ne!(first, stream(Purpose::Order, 1, 0, 0).bits());
     }

@@ -100,6 +100,10 @@ pub enum Place {
     Line(u64),
     /// The key of a sample.
     Key(String),
+    /// A byte of a file, from 0, where nothing has a better name.
+    Byte(u64),
+    /// The file as a whole.
+    Whole,
 }
 
 impl fmt::Display for Place {
@@ -107,6 +111,8 @@ impl fmt::Display for Place {
         match self {
             Self::Line(line) => write!(f, "line {line}"),
             Self::Key(key) => write!(f, "sample `{key}`"),
+            Self::Byte(byte) => write!(f, "byte {byte}"),
+            Self::Whole => write!(f, "as a whole"),
         }
     }
 }
@@ -195,6 +201,60 @@ pub enum Reason {
         /// What the system says.
         message: String,
     },
+    /// A line above the limit.
+    #[error("the line has more than {limit} bytes (`max_row_bytes`)")]
+    LongLine {
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// A line that is no JSON object with two texts.
+    #[error("{message}")]
+    BadLine {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A shard of which nothing can be used.
+    #[error("the shard cannot be used: {message}")]
+    UnusableShard {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A shard that is cut off or overwritten; what lies before the damage is used.
+    #[error(
+        "the shard is damaged, and nothing from here on is read: {message}; write or download it again"
+    )]
+    DamagedShard {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A sample of a shard without a picture.
+    #[error("there is no picture; expected an entry with this key and an extension such as `.jpg`")]
+    NoImage,
+    /// A sample of a shard without a caption.
+    #[error(
+        "there is no caption; expected an entry with this key and the extension `.txt`, `.json` or `.cls`"
+    )]
+    NoCaption,
+    /// A caption that cannot be taken from its entry.
+    #[error("`.{extension}` holds no caption: {message}")]
+    BadCaption {
+        /// The extension of the entry.
+        extension: &'static str,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A sample of a shard with two entries of one extension.
+    #[error("`.{extension}` occurs twice; an extension may come once with a key")]
+    RepeatedEntry {
+        /// The extension.
+        extension: &'static str,
+    },
+    /// A sample of a shard whose key has come before.
+    #[error(
+        "its key has come before; the entries of a sample must be adjacent: write the shard sorted by name (`tar \
+         --sort=name`)"
+    )]
+    SplitSample,
     /// A picture that the decoder refuses; sources do not decode, so this is for whoever does.
     #[error("{} cannot be decoded: {message}", path.display())]
     Undecodable {
@@ -232,6 +292,15 @@ impl Reason {
             Self::EmptyFile { .. } => "empty file",
             Self::LargeFile { .. } => "file too large",
             Self::Unreadable { .. } => "unreadable file",
+            Self::LongLine { .. } => "line too long",
+            Self::BadLine { .. } => "bad line",
+            Self::UnusableShard { .. } => "unusable shard",
+            Self::DamagedShard { .. } => "damaged shard",
+            Self::NoImage => "no image",
+            Self::NoCaption => "no caption",
+            Self::BadCaption { .. } => "bad caption",
+            Self::RepeatedEntry { .. } => "repeated entry",
+            Self::SplitSample => "split sample",
             Self::Undecodable { .. } => "undecodable image",
         }
     }

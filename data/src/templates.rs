@@ -56,6 +56,12 @@ impl Templates {
             .iter()
             .map(move |(before, after)| format!("{before}{class}{after}"))
     }
+
+    /// The prompt for a class by template `number`, counted round the list.
+    pub fn fill_one(&self, number: usize, class: &str) -> String {
+        let (before, after) = &self.0[number % self.0.len()];
+        format!("{before}{class}{after}")
+    }
 }
 
 fn split(template: String) -> Result<(String, String), Error> {
@@ -78,6 +84,13 @@ mod tests {
             templates.fill("{}").nth(1).unwrap(),
             "a bad photo of the {}."
         );
+    }
+
+    #[test]
+    fn templates_take_turns() {
+        let templates = Templates::new(["a {}", "the {}"]).unwrap();
+        assert_eq!(templates.fill_one(2, "cat"), "a cat");
+        assert_eq!(templates.fill_one(5, "cat"), "the cat");
     }
 
     #[test]

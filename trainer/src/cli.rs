@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     bench::{self, BenchArgs},
+    data_check::{self, CheckArgs},
     evaluate::{self, EvalArgs},
     train::{self, TrainArgs},
 };
@@ -25,8 +26,17 @@ enum Command {
     Train(TrainArgs),
     /// Evaluates the record of a run.
     Eval(EvalArgs),
+    /// Looks at data without training.
+    #[command(subcommand)]
+    Data(DataCommand),
     /// Measures one case and prints a JSON line.
     Bench(BenchArgs),
+}
+
+#[derive(Subcommand, Debug)]
+enum DataCommand {
+    /// Reads every sample of a source: what is bad, and what the rest is like.
+    Check(CheckArgs),
 }
 
 /// Runs the program: exit status 0 if all went well, 1 on an error, 2 on wrong arguments.
@@ -35,6 +45,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(&args, &device),
         Command::Eval(args) => evaluate::run(&args, &device),
+        Command::Data(DataCommand::Check(args)) => data_check::run(&args),
         Command::Bench(args) => bench::run(&args, &device),
     };
     match result {

@@ -2,7 +2,10 @@
 
 use anyhow::{bail, ensure};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
-use data::{ImageData, Ledger, Reason, SampleError, Shapes, Source, Table};
+use data::{
+    ImageData, ImageFolder, JsonLines, Ledger, Reason, SampleError, Shapes, Source, Table,
+    WebDataset,
+};
 use fusion::Batch;
 use rayon::prelude::*;
 use text_encoder::{TextConfig, tokenizer::Tokenizer};
@@ -53,13 +56,53 @@ pub fn open(sources: &[recipe::Source], recipe: &Recipe) -> anyhow::Result<Opene
     Ok(Opened { sources, skipped })
 }
 
-fn open_one(source: &recipe::Source, recipe: &Recipe) -> anyhow::Result<Box<dyn Source>> {
+pub(crate) fn open_one(
+    source: &recipe::Source,
+    recipe: &Recipe,
+) -> anyhow::Result<Box<dyn Source>> {
     let data = &recipe.data;
     Ok(match source {
         recipe::Source::Shapes(shapes) => {
             Box::new(Shapes::new(data.shapes.clone(), shapes.split.into())?)
         }
-        recipe::Source::Table(table) => Box::new(Table::open(table.path.as_path(), &data.table)?),
+        recipe::Source::Table(file) => Box::new(Table::open(&file.path, &data.table)?),
+        recipe::Source::Jsonl(file) => Box::new(JsonLines::open(&file.path, &data.jsonl)?),
+        recipe::Source::Folder(file) => Box::new(ImageFolder::open(&file.path, &data.folder)?),
+        recipe::Source::Webdataset(set) => {
+            Box::new(WebDataset::open(&set.shards, &data.webdataset)?)
+        }
+    })
+}
+
+/// The picture of a row of a source.
+///
+/// # Errors
+///
+/// If it cannot be read or decoded.
+pub fn decoded(
+    source: &dyn Source,
+    row: usize,
+    options: &DecodeOptions,
+) -> Result<Picture, SampleError> {
+    let sample = source.sample(row)?;
+    let (decoded, path): (Result<Picture, ImageError>, _) = match sample.image {
+        ImageData::Encoded { bytes, path } => (decode(&bytes, options), path),
+        ImageData::Rgb {
+            width,
+            height,
+            pixels,
+        } => (
+            Picture::new(width, height, PixelKind::Rgb, pixels),
+            source.name().into(),
+        ),
+    };
+    decoded.map_err(|error| SampleError {
+        origin: source.name().to_string(),
+        place: sample.place,
+        reason: Reason::Undecodable {
+            path,
+            message: error.to_string(),
+        },
     })
 }
 
@@ -76,6 +119,7 @@ pub struct Inputs {
 }
 
 /// A batch in host memory.
+#[derive(Clone, Debug, PartialEq)]
 pub struct HostBatch {
     pixels: Vec<f32>,
     ids: Vec<i64>,
@@ -146,33 +190,14 @@ impl Inputs {
         }
     }
 
-    /// A picture as planes of 8-bit pixels; `draw` augments it.
+    /// A picture as normalised planes, `[3, image_size, image_size]`; `draw` augments it.
     fn picture(
         &self,
         source: &dyn Source,
         row: usize,
         draw: Option<Draw>,
     ) -> Result<Vec<f32>, SampleError> {
-        let sample = source.sample(row)?;
-        let (decoded, path): (Result<Picture, ImageError>, _) = match sample.image {
-            ImageData::Encoded { bytes, path } => (decode(&bytes, &self.decoding), path),
-            ImageData::Rgb {
-                width,
-                height,
-                pixels,
-            } => (
-                Picture::new(width, height, PixelKind::Rgb, pixels),
-                source.name().into(),
-            ),
-        };
-        let picture = decoded.map_err(|error| SampleError {
-            origin: source.name().to_string(),
-            place: sample.place,
-            reason: Reason::Undecodable {
-                path,
-                message: error.to_string(),
-            },
-        })?;
+        let picture = decoded(source, row, &self.decoding)?;
         Ok(match (&self.crop, draw) {
             (Some(crop), Some(draw)) => self
                 .preprocessor

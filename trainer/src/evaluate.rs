@@ -19,8 +19,8 @@ use crate::{
 pub struct EvalArgs {
     /// The folder of a run.
     run: PathBuf,
-    /// A table to evaluate on, in place of the recipe's sources; may be repeated.
-    #[arg(long, value_name = "TABLE")]
+    /// The same to evaluate on; may be repeated.
+    #[arg(long, value_name = "SOURCE")]
     val: Vec<PathBuf>,
     /// Sets a key of the recipe, as in eval.recall=[1,5]; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod cli;
 pub mod corpus;
+pub mod data_check;
 pub mod eval;
 pub mod evaluate;
 pub mod loader;

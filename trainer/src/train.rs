@@ -44,11 +44,12 @@ pub struct TrainArgs {
     /// Sets a key of the recipe, as in train.lr=3e-4; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// A table to train on, in place of the recipe's sources; may be repeated.
-    #[arg(long, value_name = "TABLE", requires = "val")]
+    /// A table, JSON lines, tar shards (`'train-{000..041}.tar'`) or a folder of classes to train on, in place of the
+    /// recipe's sources; may be repeated.
+    #[arg(long, value_name = "SOURCE", requires = "val")]
     train: Vec<PathBuf>,
-    /// A table to evaluate on, in place of the recipe's sources; may be repeated.
-    #[arg(long, value_name = "TABLE")]
+    /// The same to evaluate on; may be repeated.
+    #[arg(long, value_name = "SOURCE")]
     val: Vec<PathBuf>,
     /// Goes on with the run in this folder, from its newest whole record.
     #[arg(long, value_name = "RUN")]

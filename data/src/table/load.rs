@@ -6,9 +6,10 @@ use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
+use super::TableConfig;
 use super::header::Header;
-use super::{Rows, TableConfig};
-use crate::{Error, Ledger, Place, Reason, SampleError};
+use crate::listing::{Limits, Listing};
+use crate::{Error, Reason};
 
 /// How much of a table is looked at to find its header, in bytes.
 const START: u64 = 64 << 10;
@@ -17,14 +18,8 @@ const START: u64 = 64 << 10;
 /// field has swallowed it: a quote was left open.
 const SENTINEL: &[u8] = b"\x1f\x1eend of table\x1e\x1f";
 
-pub(super) struct Loaded {
-    pub(super) rows: Rows,
-    pub(super) skipped: Ledger,
-    pub(super) notes: Vec<String>,
-}
-
 /// Reads the rows of the table at `path`.
-pub(super) fn load(path: &Path, config: &TableConfig) -> Result<Loaded, Error> {
+pub(super) fn load(path: &Path, config: &TableConfig) -> Result<Listing, Error> {
     let unreadable = |source| Error::Unreadable {
         path: path.into(),
         source,
@@ -46,15 +41,15 @@ pub(super) fn load(path: &Path, config: &TableConfig) -> Result<Loaded, Error> {
         left: 0,
         exceeded: false,
     };
+    let limits = Limits {
+        image: config.max_image_bytes,
+        caption: config.max_caption_bytes,
+    };
     let mut loader = Loader {
         path,
         config,
         header,
-        loaded: Loaded {
-            rows: Rows::default(),
-            skipped: Ledger::new(),
-            notes: Vec::new(),
-        },
+        listing: Listing::new(path, config.image_root.as_deref(), limits),
     };
     loader.read(input)?;
     loader.finish()
@@ -101,7 +96,7 @@ struct Loader<'a> {
     path: &'a Path,
     config: &'a TableConfig,
     header: Header,
-    loaded: Loaded,
+    listing: Listing,
 }
 
 impl Loader<'_> {
@@ -156,17 +151,14 @@ impl Loader<'_> {
     }
 
     fn row(&mut self, line: u64, record: &ByteRecord) {
-        match self.pair(record) {
-            Ok((path, caption)) => self.loaded.rows.push(line, path, caption),
-            Err(reason) => self.loaded.skipped.record(SampleError {
-                origin: self.path.display().to_string(),
-                place: Place::Line(line),
-                reason,
-            }),
+        let pair = self.pair(record);
+        let kept = pair.and_then(|(path, caption)| self.listing.push(line, path, caption));
+        if let Err(reason) = kept {
+            self.listing.skip(line, reason);
         }
     }
 
-    /// The path and the caption of a row, if both can be used.
+    /// The path and the caption of a row.
     fn pair<'r>(&self, record: &'r ByteRecord) -> Result<(&'r str, &'r str), Reason> {
         let expected = self.header.columns;
         if record.len() != expected {
@@ -177,32 +169,22 @@ impl Loader<'_> {
         }
         let path = field(record, self.header.image, &self.config.image_column)?;
         let caption = field(record, self.header.caption, &self.config.caption_column)?;
-        if path.trim().is_empty() {
-            return Err(Reason::EmptyPath);
-        }
-        if caption.trim().is_empty() {
-            return Err(Reason::EmptyCaption);
-        }
-        let (found, limit) = (caption.len(), self.config.max_caption_bytes);
-        if found > limit {
-            return Err(Reason::LongCaption { found, limit });
-        }
         Ok((path, caption))
     }
 
-    fn finish(mut self) -> Result<Loaded, Error> {
+    fn finish(mut self) -> Result<Listing, Error> {
         let path = self.path.into();
-        if self.loaded.rows.len() == 0 && self.loaded.skipped.is_empty() {
+        if self.listing.len() == 0 && self.listing.skipped.is_empty() {
             return Err(Error::NoRows { path });
         }
-        if self.loaded.rows.len() == 0 {
+        if self.listing.len() == 0 {
             return Err(Error::NothingUsable {
                 path,
-                skipped: Box::new(self.loaded.skipped),
+                skipped: Box::new(self.listing.skipped),
             });
         }
-        self.loaded.notes.extend(self.header.note.take());
-        Ok(self.loaded)
+        self.listing.notes.extend(self.header.note.take());
+        Ok(self.listing)
     }
 }
 

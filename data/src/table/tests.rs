@@ -5,7 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
-use crate::{ImageData, Reason};
+use crate::{ImageData, Place, Reason};
 
 /// A folder with pictures `a.png` and `b.png` and a table `t.csv`.
 fn folder(table: &[u8]) -> TempDir {
@@ -35,7 +35,7 @@ fn captions(table: &Table) -> Vec<String> {
 fn skipped(table: &Table) -> Vec<(u64, Reason)> {
     let row = |error: &SampleError| match error.place {
         Place::Line(line) => (line, error.reason.clone()),
-        Place::Key(_) => panic!("a table names lines"),
+        _ => panic!("a table names lines"),
     };
     table.skipped().errors().iter().map(row).collect()
 }

@@ -1,6 +1,8 @@
 //! `[data]`: where pictures and captions come from.
 
-use data::{ShapesConfig, Split, TableConfig};
+use data::{
+    ImageFolderConfig, JsonLinesConfig, ShapesConfig, Split, TableConfig, WebDatasetConfig,
+};
 use serde::{Deserialize, Serialize};
 
 use super::path::RecipePath;
@@ -31,6 +33,12 @@ pub struct Data {
     pub shuffle_window: usize,
     /// How every table is read: its columns, its separator, its limits.
     pub table: TableConfig,
+    /// How every file of JSON lines is read: its keys, its limits.
+    pub jsonl: JsonLinesConfig,
+    /// How tar shards are read: the key of captions, classes, limits.
+    pub webdataset: WebDatasetConfig,
+    /// How folders of classes are read: the prompts.
+    pub folder: ImageFolderConfig,
     /// What the generated set is: its seed, its picture size, how many pictures a split has.
     pub shapes: ShapesConfig,
 }
@@ -47,6 +55,9 @@ impl Default for Data {
             bucket: false,
             shuffle_window: 0,
             table: TableConfig::default(),
+            jsonl: JsonLinesConfig::default(),
+            webdataset: WebDatasetConfig::default(),
+            folder: ImageFolderConfig::default(),
             shapes: ShapesConfig::default(),
         }
     }
@@ -59,7 +70,13 @@ pub enum Source {
     /// Generated pictures of coloured shapes: nothing to download.
     Shapes(Shapes),
     /// A table of file names and captions.
-    Table(Table),
+    Table(File),
+    /// Lines of JSON with file names and captions.
+    Jsonl(File),
+    /// Tar shards of pictures and captions.
+    Webdataset(Shards),
+    /// A folder for each class, with pictures in it.
+    Folder(File),
 }
 
 impl Source {
@@ -67,7 +84,8 @@ impl Source {
     pub fn weight(&self) -> f64 {
         match self {
             Self::Shapes(source) => source.weight,
-            Self::Table(source) => source.weight,
+            Self::Table(source) | Self::Jsonl(source) | Self::Folder(source) => source.weight,
+            Self::Webdataset(source) => source.weight,
         }
     }
 }
@@ -109,12 +127,23 @@ impl From<ShapesSplit> for Split {
     }
 }
 
-/// A table of file names and captions, read as `[data.table]` says.
+/// One file or folder, read as `[data.table]`, `[data.jsonl]` or `[data.folder]` says.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Table {
-    /// The table.
+pub struct File {
+    /// The file or folder.
     pub path: RecipePath,
+    /// How often a sample comes in an epoch, on average.
+    #[serde(default = "one")]
+    pub weight: f64,
+}
+
+/// Tar shards, read as `[data.webdataset]` says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Shards {
+    /// Paths with stars or braces: `train-{0000..0041}.tar`.
+    pub shards: Vec<RecipePath>,
     /// How often a sample comes in an epoch, on average.
     #[serde(default = "one")]
     pub weight: f64,

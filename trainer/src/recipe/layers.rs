@@ -11,9 +11,9 @@ use super::tree::{Node, Origin, Value};
 pub struct Overrides {
     /// `KEY=VALUE` as in `train.lr=3e-4`; a later one wins.
     pub set: Vec<String>,
-    /// Tables to train on, in place of the recipe's sources.
+    /// Tables, JSON lines, shards or folders to train on, in place of the recipe's sources.
     pub train: Vec<PathBuf>,
-    /// Tables to evaluate on, in place of the recipe's sources.
+    /// The same to evaluate on.
     pub val: Vec<PathBuf>,
 }
 
@@ -99,13 +99,28 @@ fn table_layer(option: &str, tables: &[PathBuf], cwd: &Path) -> Node {
         value,
         origin: origin.clone(),
     };
+    let text = |text: &str| node(Value::String(text.to_owned()));
     let sources = tables.iter().map(|path| {
-        let keys = [
-            ("kind", "table".to_owned()),
-            ("path", path.to_string_lossy().into_owned()),
-        ];
-        let entries = keys.map(|(key, text)| (key.to_owned(), node(Value::String(text))));
+        let path_text = path.to_string_lossy();
+        let kind = kind_of(&cwd.join(path));
+        let place = match kind {
+            "webdataset" => ("shards", node(Value::Array(vec![text(&path_text)]))),
+            _ => ("path", text(&path_text)),
+        };
+        let entries = [("kind", text(kind)), place];
+        let entries = entries.map(|(key, value)| (key.to_owned(), value));
         node(Value::Table(entries.into()))
     });
     node(Value::Array(sources.collect())).nested(&["data", option])
+}
+
+/// What a source named on the command line is, by its name.
+pub(crate) fn kind_of(path: &Path) -> &'static str {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    match extension.map(str::to_ascii_lowercase).as_deref() {
+        Some("tar") => "webdataset",
+        Some("jsonl" | "ndjson") => "jsonl",
+        _ if path.is_dir() => "folder",
+        _ => "table",
+    }
 }

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::data::{Data, Shapes, ShapesSplit, Source, Table};
+pub use self::data::{Data, File, Shapes, ShapesSplit, Shards, Source};
 pub use error::RecipeError;
 pub use eval::{Eval, Run, SaveEvery, ZeroShot};
 pub use image::{Augmentation, Image, Preprocessing, RandomResizedCrop};

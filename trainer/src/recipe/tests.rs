@@ -147,7 +147,7 @@ fn a_pretrained_folder_replaces_the_sizes_of_the_file() {
 fn paths_start_from_the_recipes_folder_and_those_of_the_command_line_from_the_current_one() {
     let path = |recipe: &Recipe, i: usize| match &recipe.data.train[i] {
         Source::Table(table) => table.path.as_path().to_owned(),
-        Source::Shapes(_) => panic!("not a table"),
+        other => panic!("not a table: {other:?}"),
     };
     assert_eq!(
         path(&parse(WHOLE, &[]).unwrap(), 0),

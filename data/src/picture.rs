@@ -1,4 +1,4 @@
-//! Reading one picture file, whatever the path turns out to be.
+//! Picture files: which names they have, and reading one, whatever the path turns out to be.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
@@ -6,8 +6,19 @@ use std::path::{Path, PathBuf};
 
 use crate::{ImageData, Reason};
 
+/// The extensions of picture files, in lower case: the formats that the trainer decodes, whose names nobody trusts.
+/// Of two pictures of one sample in a shard, the one whose extension comes first here is taken.
+pub(crate) const EXTENSIONS: [&str; 8] =
+    ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
+
+/// Whether a file has the name of a picture.
+pub(crate) fn has_known_extension(path: &str) -> bool {
+    let extension = Path::new(path).extension().and_then(|e| e.to_str());
+    extension.is_some_and(|e| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
+}
+
 /// The bytes of the picture at `path`, taken from `root` if it is relative.
-pub(super) fn read(root: &Path, path: &str, limit: u64) -> Result<ImageData, Reason> {
+pub(crate) fn read(root: &Path, path: &str, limit: u64) -> Result<ImageData, Reason> {
     let path = root.join(path);
     let refuse = |error: io::Error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Reason::Missing {

@@ -1,0 +1,147 @@
+//! Folders of pictures, one for each class.
+
+mod walk;
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::picture::{self, EXTENSIONS};
+use crate::rows::Rows;
+use crate::{ClassList, Error, Place, Sample, SampleError, Source, Templates};
+use walk::Walk;
+
+/// How to read an [`ImageFolder`]. The names of the fields are the names of the options in a recipe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ImageFolderConfig {
+    /// The captions, each with one `{}` for the class: `a photo of a {}.` Pictures take them in turn.
+    pub templates: Vec<String>,
+    /// Pictures of more bytes are skipped: 64 MiB.
+    pub max_image_bytes: u64,
+}
+
+impl Default for ImageFolderConfig {
+    fn default() -> Self {
+        Self {
+            templates: vec!["a photo of a {}.".into()],
+            max_image_bytes: 64 << 20,
+        }
+    }
+}
+
+/// Pictures in sub-folders that are named after their class. Pictures are read when a sample is asked for.
+///
+/// Classes are the sub-folders in order of their names, in which an underscore stands for a space; the pictures of a
+/// class are all those below its folder, in order of their paths. Pair `i` is picture `i` with its class in template
+/// `i` modulo their number.
+///
+/// The folder of a class may be a symbolic link; below it only files are followed, so that links cannot loop.
+#[derive(Debug)]
+pub struct ImageFolder {
+    name: String,
+    root: PathBuf,
+    max_image_bytes: u64,
+    templates: Templates,
+    classes: ClassList,
+    /// For each picture its class and its path from the root.
+    rows: Rows<usize>,
+    notes: Vec<String>,
+}
+
+impl ImageFolder {
+    /// Lists the pictures of a folder, and reads none of them.
+    ///
+    /// # Errors
+    ///
+    /// If a folder cannot be read, none has a picture, two classes have the same name, or a template has no place for
+    /// the class.
+    pub fn open(root: impl AsRef<Path>, config: &ImageFolderConfig) -> Result<Self, Error> {
+        let root = root.as_ref();
+        let templates = Templates::new(config.templates.iter().cloned())?;
+        let mut walk = Walk::new(root);
+        let folders = walk.class_folders()?;
+        let mut rows = Rows::new();
+        for (class, folder) in folders.iter().enumerate() {
+            for path in walk.pictures(folder)? {
+                rows.push(class, &path, "");
+            }
+        }
+        if rows.len() == 0 {
+            return Err(Error::NoPictures {
+                path: root.into(),
+                classes: folders.len(),
+                expected: EXTENSIONS.map(|e| format!("`.{e}`")).join(", "),
+            });
+        }
+        let name = root.display().to_string();
+        let names: Vec<_> = folders.iter().map(|f| f.replace('_', " ")).collect();
+        Ok(Self {
+            classes: ClassList::from_names(&name, names.iter().map(String::as_str))?,
+            name,
+            root: root.into(),
+            max_image_bytes: config.max_image_bytes,
+            templates,
+            rows,
+            notes: walk.notes(),
+        })
+    }
+
+    /// The classes, in order of their folders; those without pictures are among them.
+    pub fn classes(&self) -> &ClassList {
+        &self.classes
+    }
+
+    /// The number of the class of pair `index`.
+    ///
+    /// # Panics
+    ///
+    /// If `index` is not below `len()`.
+    pub fn class(&self, index: usize) -> usize {
+        *self.rows.place(index)
+    }
+}
+
+impl Source for ImageFolder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn sample(&self, index: usize) -> Result<Sample, SampleError> {
+        let path = self.rows.name(index);
+        let place = Place::Key(path.to_owned());
+        match picture::read(&self.root, path, self.max_image_bytes) {
+            Ok(image) => Ok(Sample {
+                place,
+                image,
+                caption: self.caption(index).into_owned(),
+            }),
+            Err(reason) => Err(SampleError {
+                origin: self.name.clone(),
+                place,
+                reason,
+            }),
+        }
+    }
+
+    fn caption(&self, index: usize) -> Cow<'_, str> {
+        let class = &self.classes.names()[self.class(index)];
+        self.templates.fill_one(index, class).into()
+    }
+
+    fn image_key(&self, index: usize) -> Cow<'_, str> {
+        self.rows.name(index).into()
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+#[cfg(test)]
+mod tests;

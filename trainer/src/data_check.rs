@@ -1,0 +1,207 @@
+//! `data check`: reads every sample of a source, without training.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, ensure};
+use clap::Args;
+use data::{Ledger, SampleError, Source};
+use rayon::prelude::*;
+use text_encoder::tokenizer::Tokenizer;
+use vision_encoder::image::DecodeOptions;
+
+use crate::{
+    corpus::{decoded, open_one},
+    memory::peak_bytes,
+    recipe::{Overrides, Recipe},
+    run::{self, bad_sample},
+};
+
+/// Options of `data check`.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    /// A table, JSON lines, tar shards (`'train-{000..041}.tar'`) or a folder of classes.
+    source: PathBuf,
+    /// Sets a key of the recipe, as in data.table.caption_column=caption; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// CLIP's vocabulary, to count its tokens; without it a vocabulary of 4096 is learnt from the captions.
+    #[arg(long, value_name = "FILE")]
+    vocabulary: Option<PathBuf>,
+    /// Writes the bad samples to this file, one JSON object a line.
+    #[arg(long, value_name = "FILE")]
+    ledger: Option<PathBuf>,
+}
+
+/// Prints what is bad in a source, and what the rest is like.
+///
+/// # Errors
+///
+/// If the source cannot be read, or nothing in it can be used.
+pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
+    let overrides = Overrides {
+        set: args.set.clone(),
+        train: vec![args.source.clone()],
+        val: Vec::new(),
+    };
+    let recipe = Recipe::load(Path::new("default"), &overrides)?;
+    let source = open_one(&recipe.data.train[0], &recipe)?;
+    let walk = Walk::over(source.as_ref());
+    let usable = source.len() - walk.bad_rows;
+    let mut ledger = source.skipped().clone();
+    ledger.merge(&walk.ledger);
+    if let Some(path) = &args.ledger {
+        let lines = ledger
+            .errors()
+            .iter()
+            .map(|error| format!("{}\n", bad_sample(error)));
+        run::write(path, lines.collect::<String>().as_bytes())?;
+    }
+    let mut said = String::new();
+    for note in source.notes() {
+        writeln!(said, "{note}")?;
+    }
+    for error in ledger.errors().iter().take(SHOWN) {
+        writeln!(said, "skipped: {error}")?;
+    }
+    let more = ledger.errors().len().saturating_sub(SHOWN);
+    if more > 0 {
+        writeln!(
+            said,
+            "... and {more} more; --ledger FILE writes all of them"
+        )?;
+    }
+    writeln!(said, "{usable} samples usable, {} skipped", ledger.total())?;
+    for (kind, count) in ledger.counts() {
+        writeln!(said, "  {count} {kind}")?;
+    }
+    if usable > 0 {
+        walk.describe(&mut said)?;
+        tokens(args, source.as_ref(), &walk, &mut said)?;
+    }
+    writeln!(said, "peak memory {} MB", peak_bytes() >> 20)?;
+    print!("{said}");
+    ensure!(
+        usable > 0,
+        "{}: 0 samples can be used: {ledger}",
+        source.name()
+    );
+    Ok(())
+}
+
+/// Bad samples that are printed in full.
+const SHOWN: usize = 20;
+
+/// What reading every sample found.
+struct Walk {
+    ledger: Ledger,
+    bad_rows: usize,
+    /// Whether each row can be used.
+    usable: Vec<bool>,
+    /// Of the distinct pictures.
+    sizes: Vec<(u32, u32)>,
+    captions: usize,
+}
+
+impl Walk {
+    /// Reads and decodes each distinct picture once, a few at a time.
+    fn over(source: &dyn Source) -> Self {
+        const AT_A_TIME: usize = 256;
+        let groups = source.groups();
+        let options = DecodeOptions::default();
+        let mut walk = Self {
+            ledger: Ledger::new(),
+            bad_rows: 0,
+            usable: vec![true; source.len()],
+            sizes: Vec::new(),
+            captions: groups.caption_rows().len(),
+        };
+        let mut broken: BTreeMap<usize, SampleError> = BTreeMap::new();
+        for rows in groups.image_rows().chunks(AT_A_TIME) {
+            let sizes = rows.par_iter().map(|row| {
+                let picture = decoded(source, *row, &options);
+                picture.map(|picture| (picture.width(), picture.height()))
+            });
+            for (row, size) in rows.iter().zip(sizes.collect::<Vec<_>>()) {
+                match size {
+                    Ok(size) => walk.sizes.push(size),
+                    Err(error) => drop(broken.insert(groups.image_of_row()[*row], error)),
+                }
+            }
+        }
+        for (row, image) in groups.image_of_row().iter().enumerate() {
+            if let Some(error) = broken.get(image) {
+                walk.ledger.record(error.clone());
+                walk.bad_rows += 1;
+                walk.usable[row] = false;
+            }
+        }
+        walk
+    }
+
+    fn describe(&self, said: &mut String) -> anyhow::Result<()> {
+        writeln!(
+            said,
+            "{} pictures, {} captions",
+            self.sizes.len(),
+            self.captions
+        )?;
+        let quantiles = |mut values: Vec<u32>| {
+            values.sort_unstable();
+            let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
+            format!("{} / {} / {}", at(0.0), at(0.5), at(1.0))
+        };
+        let widths = quantiles(self.sizes.iter().map(|size| size.0).collect());
+        let heights = quantiles(self.sizes.iter().map(|size| size.1).collect());
+        writeln!(said, "width in pixels (least / median / most):  {widths}")?;
+        writeln!(said, "height in pixels (least / median / most): {heights}")?;
+        Ok(())
+    }
+}
+
+/// How long the captions are, and the context that suits them.
+fn tokens(
+    args: &CheckArgs,
+    source: &dyn Source,
+    walk: &Walk,
+    said: &mut String,
+) -> anyhow::Result<()> {
+    const BIN: usize = 8;
+    const LONGEST: usize = 512;
+    let rows = (0..source.len()).filter(|row| walk.usable[*row]);
+    let captions: Vec<_> = rows.map(|row| source.caption(row)).collect();
+    let tokenizer = match &args.vocabulary {
+        Some(path) => {
+            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+            Tokenizer::clip_bpe(&bytes).with_context(|| path.display().to_string())?
+        }
+        None => Tokenizer::train_bpe(captions.iter().map(|caption| &**caption), 4096)
+            .context("learning a vocabulary from the captions")?,
+    };
+    let mut bins: BTreeMap<usize, usize> = BTreeMap::new();
+    for captions in captions.chunks(4096) {
+        for length in tokenizer.encode_batch(captions, LONGEST)?.lengths {
+            *bins.entry(length.div_ceil(BIN) * BIN).or_default() += 1;
+        }
+    }
+    writeln!(said, "captions by tokens, start and end included:")?;
+    let (mut covered, mut suggested) = (0, None);
+    for (end, count) in &bins {
+        let open = if *end >= LONGEST { " or more" } else { "" };
+        writeln!(said, "  {:>3}-{end:<3}{open} {count:>8}", end + 1 - BIN)?;
+        covered += count;
+        if suggested.is_none() && covered as f64 >= 0.99 * captions.len() as f64 {
+            suggested = Some(*end);
+        }
+    }
+    if let Some(context) = suggested {
+        writeln!(
+            said,
+            "model.text.context = {context} holds 99 % of them whole"
+        )?;
+    }
+    Ok(())
+}
