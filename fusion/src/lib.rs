@@ -5,6 +5,7 @@ mod dual;
 mod hf;
 pub mod loss;
 mod normalise;
+mod open_clip;
 mod step;
 
 pub use config::{DualConfig, DualKeys, FusionError};

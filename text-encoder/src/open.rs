@@ -22,6 +22,9 @@ struct OpenClipText {
     pool_type: String,
     norm_kwargs: NormKwargs,
     act_kwargs: ActKwargs,
+    /// Whose tokenizer goes with it; it changes nothing of the tower.
+    #[serde(rename = "hf_tokenizer_name")]
+    _tokenizer: Option<String>,
 }
 
 impl Default for OpenClipText {
@@ -38,6 +41,7 @@ impl Default for OpenClipText {
             pool_type: "argmax".into(),
             norm_kwargs: NormKwargs::default(),
             act_kwargs: ActKwargs::default(),
+            _tokenizer: None,
         }
     }
 }

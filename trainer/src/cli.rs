@@ -8,7 +8,9 @@ use clap::{Parser, Subcommand};
 use crate::{
     bench::{self, BenchArgs},
     data_check::{self, CheckArgs},
+    embed::{self, EmbedArgs},
     evaluate::{self, EvalArgs},
+    export::{self, ExportArgs},
     train::{self, TrainArgs},
 };
 
@@ -26,6 +28,10 @@ enum Command {
     Train(TrainArgs),
     /// Evaluates the record of a run.
     Eval(EvalArgs),
+    /// Writes a run's model for transformers or open_clip.
+    Export(ExportArgs),
+    /// Writes the embeddings of a source's pictures and captions.
+    Embed(EmbedArgs),
     /// Looks at data without training.
     #[command(subcommand)]
     Data(DataCommand),
@@ -45,6 +51,8 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(&args, &device),
         Command::Eval(args) => evaluate::run(&args, &device),
+        Command::Export(args) => export::run(&args, &device),
+        Command::Embed(args) => embed::run(&args, &device),
         Command::Data(DataCommand::Check(args)) => data_check::run(&args),
         Command::Bench(args) => bench::run(&args, &device),
     };

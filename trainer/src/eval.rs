@@ -67,7 +67,7 @@ impl Retrieval {
 
 impl Evaluator<'_> {
     /// Unit features of captions, `[captions, d_joint]`.
-    fn text_features(&self, captions: &[String]) -> anyhow::Result<Tensor<2>> {
+    pub fn text_features<S: AsRef<str>>(&self, captions: &[S]) -> anyhow::Result<Tensor<2>> {
         let parts = captions.chunks(BATCH).map(|captions| {
             let batch = self.inputs.captions(captions)?.captions_on(self.device);
             let mut state = State::default().with("ids", Passenger::Ids(batch.0));
@@ -80,7 +80,7 @@ impl Evaluator<'_> {
     }
 
     /// Unit features of the pictures of some rows, and which of the rows could be read.
-    fn image_features(
+    pub fn image_features(
         &self,
         source: &dyn Source,
         rows: &[usize],

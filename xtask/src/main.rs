@@ -1,11 +1,8 @@
 //! The project's commands, `cargo xtask <command>`: one file a command, and no machine-learning crate linked.
 
-mod bench;
 mod cargo;
 mod check;
-mod eval;
 mod test;
-mod train;
 mod trainer;
 
 use std::process::ExitCode;
@@ -26,11 +23,17 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train from a recipe; without one, from the embedded default that needs no download.
-    Train(train::Args),
+    Train(trainer::Args),
     /// Evaluate a run: retrieval, and zero-shot classification where the recipe asks for it.
-    Eval(eval::Args),
+    Eval(trainer::Args),
+    /// Write a run's model for transformers or open_clip.
+    Export(trainer::Args),
+    /// Write the embeddings of a source's pictures and captions.
+    Embed(trainer::Args),
+    /// Look at data without training: `data check SOURCE`.
+    Data(trainer::Args),
     /// Measure one case (full, checkpointed, loss, images, tokens); prints one JSON line.
-    Bench(bench::Args),
+    Bench(trainer::Args),
     /// Run every test and doctest.
     Test(test::Args),
     /// Run what CI runs, or one step of it.
@@ -39,9 +42,12 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Train(args) => train::run(args),
-        Command::Eval(args) => eval::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Train(args) => trainer::run("train", args),
+        Command::Eval(args) => trainer::run("eval", args),
+        Command::Export(args) => trainer::run("export", args),
+        Command::Embed(args) => trainer::run("embed", args),
+        Command::Data(args) => trainer::run("data", args),
+        Command::Bench(args) => trainer::run("bench", args),
         Command::Test(args) => test::run(&args),
         Command::Check(args) => check::run(&args),
     };

@@ -34,18 +34,29 @@ impl Backend {
     }
 }
 
+/// What every command that the trainer does takes.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// What computes.
+    #[arg(long, value_enum, default_value_t)]
+    backend: Backend,
+    /// The trainer's own arguments (`-- --help` lists them).
+    #[arg(
+        value_name = "ARGS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    rest: Vec<OsString>,
+}
+
 /// Builds the trainer if need be and hands over to it, exit status included.
 ///
-/// `arguments` are the user's own: `--backend` may stand anywhere before a `--`, the rest goes to the trainer.
+/// `--backend` may stand anywhere before a `--`; the rest goes to the trainer.
 ///
 /// # Errors
 /// When `--backend` has no known value, or cargo cannot be started.
-pub(crate) fn spawn(
-    subcommand: &str,
-    backend: Backend,
-    arguments: Vec<OsString>,
-) -> Result<ExitCode> {
-    let (backend, rest) = split_backend(backend, arguments)?;
+pub(crate) fn run(subcommand: &str, args: Args) -> Result<ExitCode> {
+    let (backend, rest) = split_backend(args.backend, args.rest)?;
     announce_first_build();
     let mut command = command(subcommand, backend, rest);
     Ok(cargo::exit_code(cargo::status(&mut command)?))

@@ -140,6 +140,11 @@ impl Tokenizer {
         self.specials.after.last().copied()
     }
 
+    /// The spelling of an id.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// What fills a row after its caption.
     pub fn pad_id(&self) -> u32 {
         self.specials.pad
