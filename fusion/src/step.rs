@@ -97,8 +97,7 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
             last_cotangents = Some(pulled);
             break;
         }
-        let (_, pullbacks) = towers.record(&cached[index], seed_of(index));
-        pull(pullbacks, pulled, &mut gradients);
+        towers.pull_again(&cached[index], seed_of(index), pulled, &mut gradients);
     }
     if let Some(pulled) = last_cotangents {
         pull(pullbacks, pulled, &mut gradients);
@@ -198,6 +197,31 @@ impl<'a> Towers<'a> {
             [Feature::new(image), Feature::new(text)],
             [image_pullback, text_pullback],
         )
+    }
+}
+
+impl Towers<'_> {
+    /// Runs the towers again for the pullback; one in which nothing trains is left alone.
+    fn pull_again(
+        &self,
+        batch: &Batch,
+        seed: Seed,
+        cotangents: [Tensor<3>; 2],
+        gradients: &mut Gradients,
+    ) {
+        let [image, text] = cotangents;
+        let sides = [
+            (&self.vision, picture_state(batch), image),
+            (&self.text, caption_state(batch), text),
+        ];
+        for (side, (chain, state, cotangent)) in sides.into_iter().enumerate() {
+            if chain.iter().any(|link| link.trains()) {
+                let schedule = self.policy.schedule(chain.len());
+                let (_, pullback) =
+                    forward(chain, &schedule, state, seed.child(side as u64), false);
+                pullback.pull_into(vec![cotangent], &mut |part| gradients.merge(part));
+            }
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use fusion::{
     loss::{ContrastiveLoss, LogitMap, Tiling},
     normalise,
 };
+use rayon::{ThreadPoolBuilder, prelude::*};
 use serde_json::{Map, Value, json};
 use text_encoder::{
     TextConfig,
@@ -23,6 +24,7 @@ use vision_encoder::{
 };
 
 use crate::{
+    cli::say,
     memory::peak_bytes,
     model::{self, Model},
     optim::{AdamW, AdamWConfig},
@@ -37,7 +39,7 @@ pub enum Case {
     Checkpointed,
     /// The contrastive loss and its gradients alone, d = 512.
     Loss,
-    /// Decode, resize, crop and normalise the pictures of a table at 224 pixels, on one thread.
+    /// Decode, resize, crop and normalise the pictures of a table at 224 pixels.
     Images,
     /// Tokenise the captions of a table, on one thread.
     Tokens,
@@ -54,6 +56,9 @@ pub struct BenchArgs {
     /// Measured repetitions, after one that is not counted.
     #[arg(long, default_value_t = 5)]
     pub steps: usize,
+    /// Threads (images).
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
     /// A table of pictures and captions (images, tokens).
     #[arg(long)]
     pub data: Option<PathBuf>,
@@ -80,7 +85,7 @@ pub fn run(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         .map(|value| value.get_name().to_string());
     fields.insert("case".into(), json!(name));
     fields.insert("peak_rss_mb".into(), json!(peak_bytes() / (1 << 20)));
-    println!("{}", Value::Object(fields));
+    say(Value::Object(fields));
     Ok(())
 }
 
@@ -211,19 +216,17 @@ fn images(args: &BenchArgs) -> anyhow::Result<Map<String, Value>> {
     }
     let preprocessor = Preprocessor::open_clip(224);
     let options = DecodeOptions::default();
+    let pool = ThreadPoolBuilder::new().num_threads(args.workers).build()?;
     let mut failed = 0;
     let [median, _] = timed(args.steps, || {
-        for path in &files {
-            let decoded = std::fs::read(path)
-                .ok()
-                .and_then(|bytes| decode(&bytes, &options).ok());
-            match decoded {
-                Some(picture) => {
-                    black_box(preprocessor.pixel_values(&picture));
-                }
-                None => failed += 1,
-            }
-        }
+        failed = pool.install(|| {
+            let done = files.par_iter().map(|path| {
+                let picture = decode(&std::fs::read(path).ok()?, &options).ok()?;
+                black_box(preprocessor.pixel_values(&picture));
+                Some(())
+            });
+            done.filter(Option::is_none).count()
+        });
     });
     if failed > 0 {
         bail!("{}: {failed} pictures could not be decoded", table.name());
@@ -231,7 +234,7 @@ fn images(args: &BenchArgs) -> anyhow::Result<Map<String, Value>> {
     Ok(fields([
         ("images", json!(files.len())),
         ("images_per_s", json!(files.len() as f64 / median)),
-        ("workers", json!(1)),
+        ("workers", json!(args.workers)),
     ]))
 }
 

@@ -45,6 +45,12 @@ enum DataCommand {
     Check(CheckArgs),
 }
 
+/// Prints a line to standard output. A reader that has gone (`| head`) is no error.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 /// Runs the program: exit status 0 if all went well, 1 on an error, 2 on wrong arguments.
 pub fn main() -> ExitCode {
     let device = Device::default();

@@ -164,7 +164,7 @@ impl Inputs {
         tokenizer: Tokenizer,
     ) -> Self {
         let size = image_size as u32;
-        let preprocessor = match recipe.image.preprocessing {
+        let preprocessor = match recipe.preprocessing() {
             Preprocessing::Clip => Preprocessor::clip(size),
             Preprocessing::Siglip => Preprocessor::siglip(size),
             Preprocessing::Vit => Preprocessor::vit(size),

@@ -14,6 +14,7 @@ use text_encoder::tokenizer::Tokenizer;
 use vision_encoder::image::DecodeOptions;
 
 use crate::{
+    cli::say,
     corpus::{decoded, open_one},
     memory::peak_bytes,
     recipe::{Overrides, Recipe},
@@ -83,7 +84,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
         tokens(args, source.as_ref(), &walk, &mut said)?;
     }
     writeln!(said, "peak memory {} MB", peak_bytes() >> 20)?;
-    print!("{said}");
+    say(said.trim_end());
     ensure!(
         usable > 0,
         "{}: 0 samples can be used: {ledger}",

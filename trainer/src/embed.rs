@@ -18,6 +18,7 @@ use parquet::{
 };
 
 use crate::{
+    cli::say,
     corpus::{self, Inputs},
     eval::Evaluator,
     model::{self, read_config, weights_folder},
@@ -83,13 +84,13 @@ pub fn run(args: &EmbedArgs, device: &Device) -> anyhow::Result<()> {
     write_npy(&named(".texts.npy"), &table.texts, table.width)?;
     let path = named(".parquet");
     write(&path, &table.parquet()?)?;
-    println!(
+    say(format_args!(
         "{}: {} pairs of {} numbers; {} skipped",
         path.display(),
         table.ids.len(),
         table.width,
         table.skipped
-    );
+    ));
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use burn::tensor::Device;
 use clap::Args;
 
 use crate::{
+    cli::say,
     corpus::{self, Inputs},
     eval::{self, Evaluator},
     model,
@@ -58,9 +59,12 @@ pub fn run(args: &EvalArgs, device: &Device) -> anyhow::Result<()> {
         .iter()
         .map(|source| evaluator.retrieval(source.as_ref(), &recipe.eval.recall))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    print!("{}", eval::table(&results));
+    say(eval::table(&results).trim_end());
     for (name, accuracy) in zero_shot(&recipe, &evaluator, &validation)? {
-        println!("{name}: zero-shot accuracy {:.1} %", 100.0 * accuracy);
+        say(format_args!(
+            "{name}: zero-shot accuracy {:.1} %",
+            100.0 * accuracy
+        ));
     }
     Ok(())
 }

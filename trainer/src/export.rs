@@ -14,6 +14,7 @@ use text_encoder::tokenizer::Tokenizer;
 use transformer::save;
 
 use crate::{
+    cli::say,
     model::{self, WeightFiles, read_config, weights_folder},
     recipe::{Overrides, Preprocessing, Recipe},
     run::write,
@@ -67,7 +68,7 @@ pub fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
             args.format.name()
         )
     })?;
-    let preprocessing = recipe.image.preprocessing;
+    let preprocessing = recipe.preprocessing();
     let config_json = match args.format {
         Format::Hf => hf_config(config_json, &tokenizer),
         Format::OpenClip => json!({
@@ -96,7 +97,7 @@ pub fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
     for (name, bytes) in &files {
         write(&args.out.join(name), bytes)?;
     }
-    println!("{}", args.format.hint(&args.out));
+    say(args.format.hint(&args.out));
     Ok(())
 }
 

@@ -22,6 +22,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 
 use crate::{
+    cli::say,
     corpus::{self, HostBatch, Inputs, Joined},
     eval::{self, Evaluator, Retrieval},
     loader::{Loader, Next, Position, mixture, queue},
@@ -87,11 +88,11 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     };
     let record = resumed.as_ref().and_then(|resumed| resumed.record.as_ref());
     if let Some(found) = record.filter(|found| found.state.complete) {
-        println!(
+        say(format_args!(
             "the run is complete, at step {}: {}",
             found.state.step,
             found.path.display()
-        );
+        ));
         return Ok(());
     }
     let opened = corpus::open(&recipe.data.train, &recipe)?;
@@ -277,7 +278,12 @@ impl Training<'_> {
                     Ok(results) => results,
                     Err(error) => return self.save_and_fail(&model, &optimizer, done, error),
                 };
-                bar.suspend(|| println!("after {done} steps\n{}", eval::table(&results)));
+                bar.suspend(|| {
+                    say(format_args!(
+                        "after {done} steps\n{}",
+                        eval::table(&results)
+                    ))
+                });
             }
             let due = match self.recipe.run.save_every {
                 SaveEvery::Epochs(epochs) => every(epochs, done),
@@ -294,12 +300,12 @@ impl Training<'_> {
             Ok(results) => results,
             Err(error) => return self.save_and_fail(&model, &optimizer, self.steps, error),
         };
-        println!(
+        say(format_args!(
             "after {} steps, {:.0} s\n{}",
             self.steps,
             self.trained.as_secs_f64(),
             eval::table(&results)
-        );
+        ));
         if let Err(error) = self.zero_shot(&model, validation) {
             return self.save_and_fail(&model, &optimizer, self.steps, error);
         }
@@ -309,11 +315,15 @@ impl Training<'_> {
             eprintln!("{skipped}; all are in bad-samples.jsonl");
         }
         let path = self.folder.path().display();
-        println!(
+        say(format_args!(
             "the run is in {path}: weights and config in {path}/records, metrics.jsonl beside them"
-        );
-        println!("try next: cargo xtask eval {path}, or your own table:");
-        println!("  cargo xtask train --train my.csv --val my-val.csv --set train.epochs=20");
+        ));
+        say(format_args!(
+            "try next: cargo xtask eval {path}, or your own table:"
+        ));
+        say(format_args!(
+            "  cargo xtask train --train my.csv --val my-val.csv --set train.epochs=20"
+        ));
         Ok(())
     }
 
@@ -499,7 +509,10 @@ impl Training<'_> {
 
     fn zero_shot(&mut self, model: &Model, validation: &[Box<dyn Source>]) -> anyhow::Result<()> {
         for (name, accuracy) in zero_shot(self.recipe, &self.evaluator(model), validation)? {
-            println!("{name}: zero-shot accuracy {:.1} %", 100.0 * accuracy);
+            say(format_args!(
+                "{name}: zero-shot accuracy {:.1} %",
+                100.0 * accuracy
+            ));
             self.folder
                 .log(&json!({ "zero_shot": { "name": name, "accuracy": accuracy } }))?;
         }

@@ -8,8 +8,8 @@ use super::tagged;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Image {
-    /// Whose resizing and normalisation.
-    pub preprocessing: Preprocessing,
+    /// Whose resizing and normalisation; that of the model's family when absent.
+    pub preprocessing: Option<Preprocessing>,
     /// What training does to a picture in place of the plain resize and crop; evaluation never does.
     #[serde(serialize_with = "tagged::serialize")]
     pub augmentation: Augmentation,
@@ -18,7 +18,7 @@ pub struct Image {
 impl Default for Image {
     fn default() -> Self {
         Self {
-            preprocessing: Preprocessing::Clip,
+            preprocessing: None,
             augmentation: Augmentation::None,
         }
     }

@@ -111,6 +111,14 @@ impl Recipe {
         Ok(toml::to_string(self)?)
     }
 
+    /// Whose resizing and normalisation pictures get.
+    pub fn preprocessing(&self) -> Preprocessing {
+        self.image.preprocessing.unwrap_or(match self.model.family {
+            Family::Clip => Preprocessing::Clip,
+            Family::Siglip => Preprocessing::Siglip,
+        })
+    }
+
     /// Optimizer steps in all, for so many training samples. The samples that do not fill an epoch's last batch wait
     /// for another epoch.
     ///

@@ -219,3 +219,101 @@ fn weight_files_that_do_not_fit_are_refused_by_key() {
         );
     }
 }
+
+#[test]
+fn a_siglip_trains_with_patch_dropout_and_is_asked_for_classes() {
+    let folder = Folder::new();
+    let mut rows = String::from("filepath\ttitle\tkind\n");
+    for number in 0..12 {
+        let name = format!("{number}.png");
+        folder.picture(&name);
+        let kind = if number % 2 == 0 { "cat" } else { "dog" };
+        rows += &format!("{name}\ta {kind}, number {number}\t{kind}\n");
+    }
+    folder.table("t.csv", &rows);
+    let zero_shot = "[eval.zero_shot]\ncolumn = \"kind\"\nclasses = [\"cat\", \"dog\"]\n\
+                     templates = [\"a {}\", \"a photo of a {}\"]\n";
+    let recipe = RECIPE.replace("family = \"clip\"", "family = \"siglip\"") + zero_shot;
+    fs::write(folder.path("recipe.toml"), recipe).unwrap();
+    let output = folder.run(&[
+        "train",
+        "recipe.toml",
+        "--train",
+        "t.csv",
+        "--val",
+        "t.csv",
+        "--set",
+        "train.batch=4",
+        "--set",
+        "train.patch_dropout=0.5",
+        "--set",
+        "train.checkpointing=every(2)",
+    ]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("zero-shot accuracy"), "{said}");
+    let config = fs::read_to_string(folder.path("runs/small-1/records/step-00000004/config.json"));
+    assert!(config.unwrap().contains("siglip"));
+}
+
+#[test]
+fn an_export_of_either_format_is_a_start_that_finds_the_same() {
+    let folder = Folder::new();
+    assert!(folder.run(&["train", "recipe.toml"]).status.success());
+    let retrieval = |run: &str| {
+        let metrics = fs::read_to_string(folder.path(run).join("metrics.jsonl")).unwrap();
+        let last: serde_json::Value =
+            serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
+        last["retrieval"]["recall"].clone()
+    };
+    for (number, format) in [(2, "hf"), (3, "open_clip")] {
+        let export = [
+            "export",
+            "--run",
+            "runs/small-1",
+            "--out",
+            format,
+            "--format",
+            format,
+        ];
+        let output = folder.run(&export);
+        assert!(output.status.success(), "{}", text(&output));
+        folder.refuses(&export, &[format, "not empty"]);
+        let tokens = format!("kind = \"file\"\npath = \"{format}/tokenizer.json\"");
+        let base = RECIPE.split("[model]").next().unwrap();
+        let base = base.replace("kind = \"bpe\"\nvocab = 600", &tokens);
+        let model = format!("[model]\nfamily = \"clip\"\npretrained = \"{format}\"\n");
+        let train = "[train]\nsteps = 1\nbatch = 16\nlr = 1e-12\n";
+        fs::write(folder.path("again.toml"), format!("{base}{model}{train}")).unwrap();
+        let output = folder.run(&["train", "again.toml"]);
+        assert!(output.status.success(), "{format}: {}", text(&output));
+        assert_eq!(
+            retrieval("runs/small-1"),
+            retrieval(&format!("runs/small-{number}"))
+        );
+    }
+    folder.picture("good.png");
+    folder.table(
+        "t.csv",
+        "filepath\ttitle\ngood.png\tone\nnone.png\ttwo\ngood.png\tthree\n",
+    );
+    let embed = [
+        "embed",
+        "--run",
+        "runs/small-1",
+        "--data",
+        "t.csv",
+        "--out",
+        "e",
+    ];
+    let output = folder.run(&[&embed[..], &["--set", "data.max_bad=0.5"]].concat());
+    assert!(
+        text(&output).contains("2 pairs of 32 numbers; 1 skipped"),
+        "{}",
+        text(&output)
+    );
+    let npy = fs::read(folder.path("e.images.npy")).unwrap();
+    assert_eq!(&npy[..6], b"\x93NUMPY");
+    assert_eq!(npy.len() % 64, (2 * 32 * 4) % 64);
+    assert_eq!(&fs::read(folder.path("e.parquet")).unwrap()[..4], b"PAR1");
+}
