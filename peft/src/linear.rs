@@ -16,23 +16,28 @@ pub struct LinearConfig {
     pub d_output: usize,
     /// Whether a bias is added.
     pub bias: bool,
-    /// How the weight is drawn. The bias starts at zero.
+    /// How the weight is drawn.
     pub initializer: Initializer,
+    /// How the bias is drawn.
+    pub bias_initializer: Initializer,
 }
 
 impl LinearConfig {
-    /// A layer with a bias, its weight drawn from U(-k, k) with `k = 1 / sqrt(d_input)`.
+    /// A layer with a bias of zeros, its weight drawn from U(-k, k) with `k = 1 / sqrt(d_input)`.
     pub fn new(d_input: usize, d_output: usize) -> Self {
-        let bound = 1.0 / (d_input.max(1) as f64).sqrt();
         Self {
             d_input,
             d_output,
             bias: true,
-            initializer: Initializer::Uniform {
-                min: -bound,
-                max: bound,
-            },
+            initializer: torch_uniform(d_input),
+            bias_initializer: Initializer::Zeros,
         }
+    }
+
+    /// Draws the bias from U(-k, k), too, as torch's `nn.Linear` does.
+    pub fn with_drawn_bias(mut self) -> Self {
+        self.bias_initializer = torch_uniform(self.d_input);
+        self
     }
 
     /// With or without a bias.
@@ -63,9 +68,17 @@ impl LinearConfig {
             ),
             bias: self
                 .bias
-                .then(|| Initializer::Zeros.init([self.d_output], device)),
+                .then(|| self.bias_initializer.init([self.d_output], device)),
             adapter: None,
         }
+    }
+}
+
+fn torch_uniform(d_input: usize) -> Initializer {
+    let bound = 1.0 / (d_input.max(1) as f64).sqrt();
+    Initializer::Uniform {
+        min: -bound,
+        max: bound,
     }
 }
 

@@ -55,18 +55,17 @@ impl TextConfig {
         let (d_model, layers) = (self.d_model as f64, self.n_layers as f64);
         let attention = d_model.powf(-0.5);
         let residual = attention * (2.0 * layers).powf(-0.5);
-        let draw = |inputs, outputs, std| {
-            LinearConfig::new(inputs, outputs)
-                .with_std(std)
-                .init(device)
-        };
+        let map = |inputs, outputs, std| LinearConfig::new(inputs, outputs).with_std(std);
+        let draw = |inputs, outputs, std| map(inputs, outputs, std).init(device);
+        let draw_mlp =
+            |inputs, outputs, std| map(inputs, outputs, std).with_drawn_bias().init(device);
         let width = self.d_model;
         block.attention.query = draw(width, width, attention);
         block.attention.key = draw(width, width, attention);
         block.attention.value = draw(width, width, attention);
         block.attention.output = draw(width, width, residual);
-        block.mlp.fc1 = draw(width, self.d_hidden, (2.0 * d_model).powf(-0.5));
-        block.mlp.fc2 = draw(self.d_hidden, width, residual);
+        block.mlp.fc1 = draw_mlp(width, self.d_hidden, (2.0 * d_model).powf(-0.5));
+        block.mlp.fc2 = draw_mlp(self.d_hidden, width, residual);
         block
     }
 }

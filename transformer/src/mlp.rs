@@ -20,11 +20,15 @@ pub struct Mlp {
 }
 
 impl Mlp {
-    /// Initialises the layer.
+    /// Initialises the layer, its biases drawn as torch draws them.
     pub fn new(d_model: usize, d_hidden: usize, activation: Activation, device: &Device) -> Self {
         Self {
-            fc1: LinearConfig::new(d_model, d_hidden).init(device),
-            fc2: LinearConfig::new(d_hidden, d_model).init(device),
+            fc1: LinearConfig::new(d_model, d_hidden)
+                .with_drawn_bias()
+                .init(device),
+            fc2: LinearConfig::new(d_hidden, d_model)
+                .with_drawn_bias()
+                .init(device),
             activation,
         }
     }
