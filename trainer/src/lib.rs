@@ -19,3 +19,4 @@ pub mod run;
 pub mod schedule;
 pub mod train;
 pub mod vocabulary;
+pub mod weight_file;

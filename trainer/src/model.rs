@@ -10,12 +10,12 @@ use burn::{
 use fusion::{DualConfig, DualEncoder, DualKeys, loss::ContrastiveLoss};
 use serde_json::Value;
 use text_encoder::{TextConfig, TextTransformer};
-use transformer::{Activation, Weights, load};
+use transformer::{Activation, load};
 use vision_encoder::{VisionConfig, VisionTransformer};
 
 use crate::{
     recipe::{Act, Family, Recipe, Start, Tower},
-    record,
+    record, weight_file,
 };
 
 /// The model this program trains.
@@ -248,14 +248,7 @@ pub fn load_weights(
     keys: DualKeys,
     device: &Device,
 ) -> anyhow::Result<Model> {
-    let path = folder.join(WeightFiles::of(keys).weights);
-    let bytes = std::fs::read(&path).with_context(|| {
-        format!(
-            "{}: cannot be read; is the download complete?",
-            path.display()
-        )
-    })?;
-    let weights = Weights::from_safetensors(&bytes).with_context(|| path.display().to_string())?;
+    let (path, weights) = weight_file::read(folder, WeightFiles::of(keys).weights)?;
     load(config.init(device), &config.bindings(keys), &weights)
         .with_context(|| path.display().to_string())
 }
