@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod check;
 mod eval;
+mod fuzz;
 mod test;
 mod train;
 mod trainer;
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Args),
     /// Run what CI runs, or one step of it.
     Check(check::Args),
+    /// Feed damaged input to the parsers, a minute each.
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Test(args) => test::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
