@@ -100,14 +100,14 @@ impl Target {
     }
 
     /// The inputs to start from.
-    fn seeds(self) -> &'static str {
+    fn seeds(self) -> &'static [&'static str] {
         match self {
-            Self::Table => "fixtures/bad/csv",
-            Self::Jsonl => "fixtures/bad/jsonl",
-            Self::Tar => "fixtures/bad/tar",
-            Self::Recipe => "recipes",
-            Self::Weights => "fuzz/seeds/weights",
-            Self::Record => "fuzz/seeds/record",
+            Self::Table => &["fixtures/bad/csv"],
+            Self::Jsonl => &["fixtures/bad/jsonl"],
+            Self::Tar => &["fixtures/bad/tar", "fuzz/seeds/tar"],
+            Self::Recipe => &["recipes"],
+            Self::Weights => &["fuzz/seeds/weights"],
+            Self::Record => &["fuzz/seeds/record"],
         }
     }
 
@@ -154,7 +154,7 @@ fn command(target: Target, args: &Args, folder: &Path) -> Result<Command> {
         command.arg(std::path::absolute(input)?).arg("--");
     } else {
         // What is found goes to the first folder.
-        command.args([target.corpus().as_str(), target.seeds(), "--"]);
+        command.arg(target.corpus()).args(target.seeds()).arg("--");
         command.arg(format!("-max_total_time={}", args.seconds));
         command.arg(format!("-max_len={}", target.max_len()));
     }
@@ -255,8 +255,10 @@ mod tests {
         for target in Target::value_variants() {
             let file = format!("fuzz/fuzz_targets/{}.rs", target.name());
             assert!(cargo::root().join(&file).is_file(), "{file}");
-            let seeds = cargo::root().join(target.seeds());
-            assert!(fs::read_dir(&seeds).unwrap().count() > 0, "{seeds:?}");
+            for seeds in target.seeds() {
+                let seeds = cargo::root().join(seeds);
+                assert!(fs::read_dir(&seeds).unwrap().count() > 0, "{seeds:?}");
+            }
         }
     }
 
