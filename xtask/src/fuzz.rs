@@ -105,7 +105,7 @@ impl Target {
             Self::Table => &["fixtures/bad/csv"],
             Self::Jsonl => &["fixtures/bad/jsonl"],
             Self::Tar => &["fixtures/bad/tar", "fuzz/seeds/tar"],
-            Self::Recipe => &["recipes"],
+            Self::Recipe => &["recipes", "fuzz/seeds/recipe"],
             Self::Weights => &["fuzz/seeds/weights"],
             Self::Record => &["fuzz/seeds/record"],
         }
