@@ -25,7 +25,10 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
 fuzz_target!(|input: &[u8]| {
     let path = FOLDER.put("csv/table.csv", input);
     if input.len().is_multiple_of(2) {
-        open(&path, &TableConfig::default(), input);
+        let config = TableConfig::default();
+        if let Ok(table) = open(&path, &config, input) {
+            check_beginnings(&table, input);
+        }
         return;
     }
     let plain = TableConfig {
@@ -37,7 +40,10 @@ fuzz_target!(|input: &[u8]| {
         ..TableConfig::default()
     };
     // Without quotes a row is a line, so that they can be counted.
-    let found = open(&path, &plain, input);
+    let found = match open(&path, &plain, input) {
+        Ok(table) => Some(table.len() as u64 + table.skipped().total()),
+        Err(error) => rows(&error),
+    };
     if let Some(found) = found.filter(|found| found + 1 != lines(input)) {
         let sentinel = input.windows(SENTINEL.len()).any(|bytes| bytes == SENTINEL);
         assert!(
@@ -48,16 +54,12 @@ fuzz_target!(|input: &[u8]| {
     }
 });
 
-/// Opens and reads the table; gives the rows in it, where they were counted.
-fn open(path: &Path, config: &TableConfig, input: &[u8]) -> Option<u64> {
-    match Table::open(path, config) {
-        Ok(table) => {
-            walk(&table, config.max_image_bytes, config.max_caption_bytes);
-            check_lines(&table, input);
-            Some(table.len() as u64 + table.skipped().total())
-        }
-        Err(error) => rows(&error),
-    }
+/// Opens and reads the table.
+fn open(path: &Path, config: &TableConfig, input: &[u8]) -> Result<Table, Error> {
+    let table = Table::open(path, config).inspect_err(|error| _ = rows(error))?;
+    walk(&table, config.max_image_bytes, config.max_caption_bytes);
+    check_lines(&table, input);
+    Ok(table)
 }
 
 /// The rows that are in an error, where that is about rows.
@@ -79,6 +81,23 @@ fn check_lines(table: &Table, input: &[u8]) {
     assert!(lines.is_sorted_by(|a, b| a < b), "{lines:?}");
     let last = input.split(|byte| *byte == b'\n').count() as u64;
     assert!(lines[0] > 1 && lines[lines.len() - 1] <= last, "{lines:?}");
+}
+
+/// A row begins with the line it names: without the rows before it, but with the header, it is the first.
+fn check_beginnings(table: &Table, input: &[u8]) {
+    let beginning = |line: u64| {
+        let before = input.split_inclusive(|byte| *byte == b'\n');
+        before.take(line as usize - 1).map(<[u8]>::len).sum()
+    };
+    let middle = table.len() / 2;
+    let header: usize = beginning(table.line(0));
+    let rest: usize = beginning(table.line(middle));
+    let shorter = [&input[..header], &input[rest..]].concat();
+    let path = FOLDER.put("csv/shorter.csv", &shorter);
+    let shorter = Table::open(path, &TableConfig::default()).expect("a table without some rows");
+    assert_eq!(shorter.caption(0), table.caption(middle));
+    assert_eq!(shorter.image_key(0), table.image_key(middle));
+    assert_eq!(shorter.len(), table.len() - middle, "rows");
 }
 
 /// The lines of a table with tabs that are not blank.
