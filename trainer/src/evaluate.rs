@@ -11,7 +11,7 @@ use crate::{
     eval::{self, Evaluator},
     model,
     recipe::{Overrides, Recipe},
-    train::zero_shot,
+    training::zero_shot,
     vocabulary,
 };
 

@@ -18,5 +18,6 @@ pub mod resume;
 pub mod run;
 pub mod schedule;
 pub mod train;
+mod training;
 pub mod vocabulary;
 pub mod weight_file;

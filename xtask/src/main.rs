@@ -2,6 +2,7 @@
 
 mod cargo;
 mod check;
+mod fuzz;
 mod test;
 mod trainer;
 
@@ -38,6 +39,8 @@ enum Command {
     Test(test::Args),
     /// Run what CI runs, or one step of it.
     Check(check::Args),
+    /// Feed damaged input to the parsers, a minute each.
+    Fuzz(fuzz::Args),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => trainer::run("bench", args),
         Command::Test(args) => test::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

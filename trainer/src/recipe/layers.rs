@@ -6,6 +6,10 @@ use super::embedded::{self, PRESETS, SIZES};
 use super::error::{RecipeError, hint};
 use super::tree::{Node, Origin, Value};
 
+/// The parts of the longest key that `--set` takes, well above those of any field. A tree as deep as an argument may be
+/// long would exhaust the stack.
+const MAX_DEPTH: usize = 16;
+
 /// What the command line lays over a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Overrides {
@@ -89,6 +93,13 @@ fn set_layer(text: &str, cwd: &Path) -> Result<Node, RecipeError> {
     let keys: Vec<&str> = key.trim().split('.').map(str::trim).collect();
     if keys.iter().any(|key| key.is_empty()) {
         return Err(malformed());
+    }
+    if let Some(start) = keys.get(..MAX_DEPTH).filter(|start| *start != keys) {
+        return Err(RecipeError::UnknownKey {
+            place: Origin::new("--set", cwd),
+            key: start.join("."),
+            hint: format!("no key has more than {MAX_DEPTH} parts"),
+        });
     }
     Ok(Node::parse_value(value.trim(), &Origin::new(format!("--set {text}"), cwd)).nested(&keys))
 }

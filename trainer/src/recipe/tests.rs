@@ -358,6 +358,15 @@ fn an_option_without_a_value_is_refused() {
 }
 
 #[test]
+fn a_key_of_very_many_parts_is_refused_and_does_not_exhaust_the_stack() {
+    let set = format!("a{}=1", ".a".repeat(60_000));
+    assert_eq!(
+        message(WHOLE, &[&set]),
+        "--set: unknown key `a.a.a.a.a.a.a.a.a.a.a.a.a.a.a.a`; no key has more than 16 parts"
+    );
+}
+
+#[test]
 fn a_file_that_does_not_exist_is_named_with_the_recipes_that_do() {
     let error = Recipe::load(Path::new("nowhere.toml"), &Overrides::default()).unwrap_err();
     let message = error.to_string();

@@ -1,0 +1,61 @@
+//! Files of JSON objects, one a line.
+
+#![no_main]
+
+use std::sync::LazyLock;
+
+use data::{Error, JsonLines, JsonLinesConfig, Source};
+use fuzz::{Folder, check_ledger, walk};
+use libfuzzer_sys::fuzz_target;
+
+static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
+    let folder = Folder::new();
+    folder.put("images/good.jpg", b"JPEG");
+    folder.put("images/good.png", b"P");
+    folder.put("images/zero-bytes.png", b"");
+    folder
+});
+
+fuzz_target!(|input: &[u8]| {
+    let path = FOLDER.put("jsonl/lines.jsonl", input);
+    let narrow = JsonLinesConfig {
+        max_image_bytes: 3,
+        max_caption_bytes: 24,
+        max_row_bytes: 80,
+        ..JsonLinesConfig::default()
+    };
+    for config in [JsonLinesConfig::default(), narrow] {
+        let found = match JsonLines::open(&path, &config) {
+            Ok(lines) => {
+                walk(&lines, config.max_image_bytes, config.max_caption_bytes);
+                lines.len() as u64 + lines.skipped().total()
+            }
+            Err(error) => rows(&error),
+        };
+        assert_eq!(found, lines(input, config.max_row_bytes), "lines");
+    }
+});
+
+/// The rows that are in an error.
+fn rows(error: &Error) -> u64 {
+    assert!(!error.to_string().is_empty());
+    match error {
+        Error::EmptyLines { .. } => 0,
+        Error::NothingUsable { skipped, .. } => {
+            check_ledger(skipped);
+            skipped.total()
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// The lines that are not blank, or too long to know.
+fn lines(input: &[u8], limit: usize) -> u64 {
+    let counts = |(i, line): &(usize, &[u8])| {
+        let mark: &[u8] = if *i == 0 { b"\xef\xbb\xbf" } else { b"" };
+        let text = line.strip_prefix(mark).unwrap_or(line);
+        line.len() > limit || !text.trim_ascii().is_empty()
+    };
+    let all = input.split(|byte| *byte == b'\n').enumerate();
+    all.filter(counts).count() as u64
+}

@@ -1,0 +1,8 @@
+#![doc = include_str!("../README.md")]
+
+mod bounded;
+mod folder;
+mod source;
+
+pub use folder::Folder;
+pub use source::{check_ledger, walk};
