@@ -24,13 +24,13 @@ pub fn pull_normalise(unit: Tensor<2>, norms: Tensor<2>, cotangent: Tensor<2>) -
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, Tolerance};
+    use burn::tensor::Distribution;
 
     use super::*;
 
     #[test]
     fn pullback_equals_autodiff() {
-        let device = Device::default();
+        let device = testing::device();
         let x = Tensor::<2>::random([5, 7], Distribution::Normal(0.0, 2.0), &device);
         let g = Tensor::<2>::random([5, 7], Distribution::Normal(0.0, 1.0), &device);
         let leaf = x.clone().autodiff().require_grad();
@@ -39,8 +39,6 @@ mod tests {
             .backward();
         let want = leaf.grad_remove(&mut grads).unwrap();
         let (unit, norms) = normalise(x);
-        pull_normalise(unit, norms, g)
-            .into_data()
-            .assert_approx_eq::<f32>(&want.into_data(), Tolerance::absolute(1e-6));
+        testing::assert_close(&pull_normalise(unit, norms, g), &want, 1e-6);
     }
 }

@@ -1,6 +1,6 @@
 //! Cutting captions to the longest of the batch changes neither features nor gradients.
 
-use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData, Tolerance};
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData};
 use checkpointing::{Passenger, Policy, Pulled, Seed, State, forward, trainable_parameters};
 use text_encoder::{TextConfig, TextEncoder, TextTransformer};
 
@@ -35,7 +35,7 @@ fn run(model: &TextTransformer, input: State, cotangent: &Tensor<3>) -> (Tensor<
 
 #[test]
 fn trimmed_captions_give_the_same_features_and_gradients() {
-    let device = Device::default();
+    let device = testing::device();
     let clip = TextConfig {
         d_output: Some(8),
         ..TextConfig::clip(VOCAB, CONTEXT, 24, 2)
@@ -55,23 +55,19 @@ fn trimmed_captions_give_the_same_features_and_gradients() {
         let (trimmed, pulled) = run(&model, captions(16, &device), &cotangent);
         // What stands behind a caption weighs exactly nothing; a matrix product of another size may
         // still round its sums differently.
-        let close = Tolerance::absolute(1e-6);
-        trimmed
-            .into_data()
-            .assert_approx_eq::<f32>(&full.into_data(), close);
+        testing::assert_close(&trimmed, &full, 5e-6);
         let gradients = |pulled: &Pulled| {
-            let of = |id| pulled.gradients.get(id).map(|x| x.clone().into_data());
-            let ids = trainable_parameters(&model);
-            ids.into_iter().map(of).collect::<Vec<_>>()
+            let ids = trainable_parameters(&model).into_iter();
+            ids.map(|id| pulled.gradients.get(id).cloned())
+                .collect::<Vec<_>>()
         };
         let (got, want) = (gradients(&pulled), gradients(&full_pulled));
         // Of the largest gradient of all: that of a key's bias is zero but for rounding.
-        let values = want.iter().flatten().flat_map(|x| x.iter::<f32>());
-        let largest = values.fold(0.0f32, |max, x| max.max(x.abs()));
-        let close = Tolerance::absolute(2e-6 * largest);
+        let largest = want.iter().flatten().map(testing::largest);
+        let bound = 5e-6 * largest.fold(0.0, f64::max);
         for (got, want) in got.iter().zip(&want) {
             match (got, want) {
-                (Some(got), Some(want)) => got.assert_approx_eq::<f32>(want, close),
+                (Some(got), Some(want)) => testing::assert_within(got, want, bound),
                 (got, want) => assert_eq!(got.is_some(), want.is_some()),
             }
         }

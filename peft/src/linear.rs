@@ -176,7 +176,7 @@ pub(crate) fn give<const D: usize>(
 mod tests {
     use std::collections::HashMap;
 
-    use burn::tensor::{Distribution, Tolerance};
+    use burn::tensor::Distribution;
 
     use super::*;
 
@@ -192,21 +192,18 @@ mod tests {
 
     #[test]
     fn adapter_equals_the_weight_space_update() {
-        let device = Device::default();
+        let device = testing::device();
         let layer = adapted(&device);
         let adapter = layer.adapter.clone().unwrap();
         let merged = layer.weight.val() + adapter.down.val().matmul(adapter.up.val()) * 2.0;
         let input = Tensor::<2>::random([7, 5], Distribution::Default, &device);
         let want = input.clone().matmul(merged) + layer.bias.as_ref().unwrap().val().unsqueeze();
-        layer
-            .forward(input)
-            .into_data()
-            .assert_approx_eq::<f32>(&want.into_data(), Tolerance::absolute(1e-5));
+        testing::assert_close(&layer.forward(input), &want, 1e-5);
     }
 
     #[test]
     fn closed_form_pullback_equals_autodiff() {
-        let device = Device::default();
+        let device = testing::device();
         let layer = adapted(&device);
         let input = Tensor::<2>::random([7, 5], Distribution::Default, &device);
         let cotangent = Tensor::<2>::random([7, 3], Distribution::Default, &device);
@@ -221,24 +218,17 @@ mod tests {
         layer.pull_parameters(input, cotangent, &mut |id, gradient| {
             got.insert(id, gradient);
         });
-        let close = Tolerance::absolute(1e-5);
         let want = leaf.grad_remove(&mut grads).unwrap();
-        pulled
-            .into_data()
-            .assert_approx_eq::<f32>(&want.into_data(), close);
+        testing::assert_close(&pulled, &want, 1e-5);
         let adapter = tracked.adapter.as_ref().unwrap();
         for param in [&tracked.weight, &adapter.down, &adapter.up] {
             let want: Tensor<1> = param.val().grad_remove(&mut grads).unwrap().flatten(0, 1);
             let got = got.remove(&param.id).unwrap();
-            got.into_data()
-                .assert_approx_eq::<f32>(&want.into_data(), close);
+            testing::assert_close(&got, &want, 1e-5);
         }
         let bias = tracked.bias.as_ref().unwrap();
         let want = bias.val().grad_remove(&mut grads).unwrap();
-        got.remove(&bias.id)
-            .unwrap()
-            .into_data()
-            .assert_approx_eq::<f32>(&want.into_data(), close);
+        testing::assert_close(&got.remove(&bias.id).unwrap(), &want, 1e-5);
     }
 
     #[test]

@@ -304,13 +304,13 @@ pub fn clip_scale(norm: f64, max_norm: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, Tolerance};
+    use burn::tensor::Distribution;
 
     use super::*;
 
     #[test]
     fn host_update_equals_tensor_operations() {
-        let device = Device::default();
+        let device = testing::device();
         let random = || Tensor::<1>::random([77], Distribution::Normal(0.0, 1.0), &device);
         let update = Update {
             betas: [0.9, 0.98],
@@ -328,14 +328,12 @@ mod tests {
         let (want, want_moments) =
             update.apply_tensor(value.clone(), gradient.clone(), first, second);
         let (got, got_moments) = update.apply(value, gradient, moments);
-        let close = Tolerance::absolute(1e-6);
         for (got, want) in [
             (got, want),
             (got_moments.first, want_moments.first),
             (got_moments.second, want_moments.second),
         ] {
-            got.into_data()
-                .assert_approx_eq::<f32>(&want.into_data(), close);
+            testing::assert_close(&got, &want, 1e-6);
         }
     }
 }

@@ -178,13 +178,13 @@ fn relu(x: f32) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Device, Distribution, Tolerance};
+    use burn::tensor::Distribution;
 
     use super::*;
 
     #[test]
     fn host_loops_equal_tensor_operations() {
-        let device = Device::default();
+        let device = testing::device();
         for kind in [
             Activation::Gelu,
             Activation::GeluTanh,
@@ -194,16 +194,11 @@ mod tests {
             let x = Tensor::<2>::random([33, 71], Distribution::Normal(0.0, 3.0), &device);
             let g = Tensor::<2>::random([33, 71], Distribution::Normal(0.0, 1.0), &device);
             // The tensor operations cancel where tanh or erf near one.
-            let close = Tolerance::absolute(1e-5);
+            let share = 4e-6;
             let want = kind.pull_tensor(x.clone(), g.clone());
             let got = kind.pull(x.clone(), g);
-            got.0
-                .clone()
-                .into_data()
-                .assert_approx_eq::<f32>(&want.0.into_data(), close);
-            got.1
-                .into_data()
-                .assert_approx_eq::<f32>(&want.1.into_data(), close);
+            testing::assert_close(&got.0, &want.0, share);
+            testing::assert_close(&got.1, &want.1, share);
             kind.forward(x)
                 .into_data()
                 .assert_eq(&got.0.into_data(), true);

@@ -346,13 +346,13 @@ fn pull_softmax_tensor(weights: Tensor<4>, cotangent: Tensor<4>, scale: f32) -> 
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Distribution, Tolerance};
+    use burn::tensor::Distribution;
 
     use super::*;
 
     #[test]
     fn host_softmax_equals_tensor_operations() {
-        let device = Device::default();
+        let device = testing::device();
         let mask = Tensor::<2, Bool>::from_data(
             [
                 [true, true, true, false, false],
@@ -374,16 +374,11 @@ mod tests {
                 };
                 let got = layer.softmax_host(host, 0.7, mask);
                 let want = layer.softmax_tensor(scores.clone() * 0.7, mask);
-                let close = Tolerance::absolute(1e-6);
-                got.clone()
-                    .into_data()
-                    .assert_approx_eq::<f32>(&want.into_data(), close);
+                testing::assert_close(&got, &want, 1e-6);
 
                 let pulled = pull_softmax(got.clone(), scores.clone(), 0.7);
                 let want = pull_softmax_tensor(got, scores, 0.7);
-                pulled
-                    .into_data()
-                    .assert_approx_eq::<f32>(&want.into_data(), close);
+                testing::assert_close(&pulled, &want, 2e-6);
             }
         }
     }

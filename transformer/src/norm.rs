@@ -198,13 +198,13 @@ fn pull_row(
 
 #[cfg(test)]
 mod tests {
-    use burn::tensor::{Distribution, Tolerance};
+    use burn::tensor::Distribution;
 
     use super::*;
 
     #[test]
     fn host_rows_equal_tensor_operations() {
-        let device = Device::default();
+        let device = testing::device();
         for width in [5, 16, 40, 384] {
             let random =
                 || Tensor::<2>::random([37, width], Distribution::Normal(0.5, 1.5), &device);
@@ -220,16 +220,9 @@ mod tests {
                 panic!("flex is host memory");
             };
             let got = norm.pull_host(host, g, r);
-            let close = Tolerance::absolute(3e-5);
-            got.0
-                .into_data()
-                .assert_approx_eq::<f32>(&want.0.into_data(), close);
-            got.1
-                .into_data()
-                .assert_approx_eq::<f32>(&want.1.into_data(), close);
-            got.2
-                .into_data()
-                .assert_approx_eq::<f32>(&want.2.into_data(), close);
+            testing::assert_close(&got.0, &want.0, 3e-6);
+            testing::assert_close(&got.1, &want.1, 3e-6);
+            testing::assert_close(&got.2, &want.2, 3e-6);
         }
     }
 }

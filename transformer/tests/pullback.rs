@@ -2,7 +2,7 @@
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
-    tensor::{Bool, Device, Distribution, Tensor, Tolerance},
+    tensor::{Bool, Device, Distribution, Tensor},
 };
 use checkpointing::{Link, Passenger, Policy, Pulled, Seed, Segment, State, forward};
 use transformer::{Activation, AttentionConfig, Block, BlockConfig, NormOrder};
@@ -153,30 +153,28 @@ fn pull(
 
 #[test]
 fn pullback_equals_whole_graph_autodiff_for_every_policy() {
-    let device = Device::default();
-    let close = Tolerance::absolute(2e-5).set_relative(2e-5);
+    let device = testing::device();
+    let share = 5e-6;
     for case in cases() {
         let blocks: Vec<Block> = (0..DEPTH).map(|_| case.config.init(&device)).collect();
         let input = input(&case, &device);
         let cotangent = Tensor::random(SHAPE, Distribution::Normal(0.0, 1.0), &device);
         let seed = Seed::new(11);
         let (output, input_cotangent, gradients) = whole_graph(&blocks, &input, &cotangent, seed);
+        // Of the largest gradient of all: that of a key's bias is zero but for rounding.
+        let largest = gradients.iter().map(|(_, want)| testing::largest(want));
+        let largest = largest.fold(0.0, f64::max);
         for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Every(3)] {
             println!("{}: {policy:?}", case.name);
             let (got, mut pulled) = pull(&blocks, policy, &input, &cotangent, seed);
-            got.into_data()
-                .assert_approx_eq::<f32>(&output.clone().into_data(), close);
-            pulled.cotangent[0]
-                .clone()
-                .into_data()
-                .assert_approx_eq::<f32>(&input_cotangent.clone().into_data(), close);
+            testing::assert_close(&got, &output, share);
+            testing::assert_close(&pulled.cotangent[0], &input_cotangent, share);
             for (id, want) in &gradients {
                 let got = pulled
                     .gradients
                     .take(*id)
                     .expect("every parameter has a gradient");
-                got.into_data()
-                    .assert_approx_eq::<f32>(&want.clone().into_data(), close);
+                testing::assert_within(&got, want, share * largest);
             }
             assert!(pulled.gradients.is_empty());
         }

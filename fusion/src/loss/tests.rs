@@ -1,6 +1,6 @@
 //! The closed forms against autodiff on the definition, on features of any length.
 
-use burn::tensor::{Device, Distribution, Tensor, Tolerance, activation};
+use burn::tensor::{Device, Distribution, Tensor, activation};
 
 use super::*;
 
@@ -53,8 +53,8 @@ fn reference(
 }
 
 fn features(batch: usize, spread: f64) -> [Tensor<2>; 2] {
-    let normal = Distribution::Normal(0.0, spread);
-    [(); 2].map(|()| Tensor::random([batch, 6], normal, &Device::default()))
+    let (normal, device) = (Distribution::Normal(0.0, spread), testing::device());
+    [(); 2].map(|()| Tensor::random([batch, 6], normal, &device))
 }
 
 fn assert_close(got: &LossAndGrads, want: &LossAndGrads, case: &str) {
@@ -72,14 +72,8 @@ fn assert_close(got: &LossAndGrads, want: &LossAndGrads, case: &str) {
         want.grad_bias.unwrap_or(0.0),
         "grad_bias",
     );
-    let tolerance = Tolerance::absolute(1e-4).set_relative(1e-3);
-    for (got, want) in [
-        (&got.grad_image, &want.grad_image),
-        (&got.grad_text, &want.grad_text),
-    ] {
-        got.to_data()
-            .assert_approx_eq::<f32>(&want.to_data(), tolerance);
-    }
+    testing::assert_close(&got.grad_image, &want.grad_image, 2e-5);
+    testing::assert_close(&got.grad_text, &want.grad_text, 2e-5);
 }
 
 fn tilings(batch: usize) -> Vec<Tiling> {

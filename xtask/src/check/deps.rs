@@ -38,11 +38,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "data",
         ],
     ),
+    ("testing", &[]),
     ("xtask", &[]),
 ];
 
 /// The crate that picks the backend, and the only one whose features may name one.
 const TOP: &str = "trainer";
+
+/// What the tests of every crate may use, and nothing else.
+const TESTING: &str = "testing";
 
 /// Crates that never link Burn: `xtask` must build in seconds, `data` yields plain bytes and text.
 const WITHOUT_BURN: &[&str] = &["xtask", "data"];
@@ -104,7 +108,8 @@ fn package_faults(package: &Package) -> Vec<String> {
     for dependency in &package.dependencies {
         let to = &dependency.name;
         let ours = ALLOWED.iter().any(|(known, _)| known == to);
-        if ours && !allowed.contains(&to.as_str()) {
+        let for_tests = to == TESTING && dependency.kind.as_deref() == Some("dev");
+        if ours && !for_tests && !allowed.contains(&to.as_str()) {
             faults.push(format!(
                 "`{name}` must not depend on `{to}`: it may use {}",
                 listed(allowed)
@@ -241,6 +246,13 @@ mod tests {
             upward,
             ["`peft` must not depend on `transformer`: it may use none of ours"]
         );
+    }
+
+    #[test]
+    fn helpers_of_tests_are_for_tests() {
+        let helpers = |kind| [dependency(TESTING, kind, "", true)];
+        assert_eq!(faults("fusion", &helpers(r#""dev""#)), [""; 0]);
+        assert!(faults("fusion", &helpers("null"))[0].contains("must not depend on `testing`"));
     }
 
     #[test]

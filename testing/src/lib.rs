@@ -1,0 +1,84 @@
+//! What the tests of the other crates share: a device whose draws are the same in every run, and comparisons that
+//! judge by size. Only dev-dependencies name this crate.
+
+use burn::tensor::{Device, Tensor};
+
+/// The device that the enabled backend features choose, with its generator seeded.
+pub fn device() -> Device {
+    let device = Device::default();
+    device.seed(7041);
+    device
+}
+
+/// The largest absolute value; zero of an empty tensor.
+pub fn largest<const D: usize>(values: &Tensor<D>) -> f64 {
+    let values = values.to_data();
+    values
+        .iter::<f64>()
+        .fold(0.0, |largest, x| largest.max(x.abs()))
+}
+
+/// Whether `got` is `want` within `share` of the largest value of `want`: rounding is a share of what was summed, and
+/// processors differ in how they sum.
+///
+/// # Panics
+///
+/// If it is not, or if the shapes differ; names the worst place.
+#[track_caller]
+pub fn assert_close<const D: usize>(got: &Tensor<D>, want: &Tensor<D>, share: f64) {
+    assert_within(got, want, share * largest(want));
+}
+
+/// Whether `got` is `want` within `bound` everywhere.
+///
+/// # Panics
+///
+/// If it is not, or if the shapes differ; names the worst place.
+#[track_caller]
+pub fn assert_within<const D: usize>(got: &Tensor<D>, want: &Tensor<D>, bound: f64) {
+    assert_eq!(got.dims(), want.dims(), "shapes differ");
+    let (got, want) = (got.to_data(), want.to_data());
+    let pairs = got.iter::<f64>().zip(want.iter::<f64>()).enumerate();
+    // Not a number is the worst of all.
+    let distance = |(_, (got, want)): &(usize, (f64, f64))| {
+        let distance = (got - want).abs();
+        if distance.is_nan() {
+            f64::INFINITY
+        } else {
+            distance
+        }
+    };
+    let worst = pairs.max_by(|a, b| distance(a).total_cmp(&distance(b)));
+    if let Some(worst @ (place, (got, want))) = worst {
+        assert!(
+            distance(&worst) <= bound,
+            "at {place} {got} is not {want} within {bound:e}"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: [f32; 3]) -> Tensor<1> {
+        Tensor::from_floats(values, &device())
+    }
+
+    #[test]
+    fn distance_is_judged_by_the_largest_value() {
+        assert_close(&of([1000.0, 0.0005, 0.0]), &of([1000.0, 0.0, 0.0]), 1e-6);
+    }
+
+    #[test]
+    #[should_panic(expected = "at 1 0.5 is not 0 within 1e-3")]
+    fn the_worst_place_is_named() {
+        assert_close(&of([1000.0, 0.5, 0.001]), &of([1000.0, 0.0, 0.0]), 1e-6);
+    }
+
+    #[test]
+    #[should_panic(expected = "at 2 NaN is not 0")]
+    fn not_a_number_is_never_close() {
+        assert_within(&of([0.0, 9.0, f32::NAN]), &of([0.0; 3]), 1e3);
+    }
+}
