@@ -17,6 +17,7 @@ use crate::{
     cli::say,
     corpus::{decoded, open_one},
     memory::peak_bytes,
+    progress,
     recipe::{Overrides, Recipe},
     run::{self, bad_sample},
 };
@@ -120,6 +121,7 @@ impl Walk {
             sizes: Vec::new(),
             captions: groups.caption_rows().len(),
         };
+        let bar = progress::bar(groups.image_rows().len() as u64);
         let mut broken: BTreeMap<usize, SampleError> = BTreeMap::new();
         for rows in groups.image_rows().chunks(AT_A_TIME) {
             let sizes = rows.par_iter().map(|row| {
@@ -132,7 +134,9 @@ impl Walk {
                     Err(error) => drop(broken.insert(groups.image_of_row()[*row], error)),
                 }
             }
+            bar.inc(rows.len() as u64);
         }
+        bar.finish_and_clear();
         for (row, image) in groups.image_of_row().iter().enumerate() {
             if let Some(error) = broken.get(image) {
                 walk.ledger.record(error.clone());

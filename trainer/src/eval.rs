@@ -14,6 +14,7 @@ use vision_encoder::VisionEncoder;
 use crate::{
     corpus::{Inputs, pixels_on},
     model::Model,
+    progress,
 };
 
 /// Pictures or captions embedded at a time.
@@ -87,7 +88,9 @@ impl Evaluator<'_> {
         ledger: &mut Ledger,
     ) -> anyhow::Result<(Tensor<2>, Vec<usize>)> {
         let (mut parts, mut read) = (Vec::new(), Vec::new());
+        let bar = progress::bar(rows.len() as u64);
         for rows in rows.chunks(BATCH) {
+            bar.inc(rows.len() as u64);
             let (mut pictures, mut bad) = (Vec::new(), Vec::new());
             for picture in self.inputs.pictures(source, rows, None) {
                 match picture {
@@ -104,6 +107,7 @@ impl Evaluator<'_> {
             let state = State::default().with("pixels", pixels);
             parts.push(run(&self.model.vision.segments(), state));
         }
+        bar.finish_and_clear();
         ensure!(
             !parts.is_empty(),
             "{}: no picture can be read: {ledger}",

@@ -12,6 +12,7 @@ pub mod loader;
 pub mod memory;
 pub mod model;
 pub mod optim;
+mod progress;
 pub mod recipe;
 pub mod record;
 pub mod resume;

@@ -152,6 +152,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
             .map_or_else(Position::default, |s| s.position),
         trained: Duration::from_secs_f64(start.map_or(0.0, |state| state.seconds)),
         waited: Duration::ZERO,
+        saving: Duration::ZERO,
         saved: Instant::now(),
         score: None,
         stop,

@@ -16,7 +16,7 @@ use burn::tensor::Device;
 use checkpointing::{Policy, Seed};
 use data::{Ledger, Source, Table, TableConfig};
 use fusion::{DualConfig, StepConfig, contrastive_step};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     memory::peak_bytes,
     model::{self, Model},
     optim::{AdamW, clip_scale, gradient_norm},
+    progress,
     recipe::{Checkpointing, Recipe, SaveEvery, Schedule},
     record::{self, State},
     run::RunFolder,
@@ -49,6 +50,8 @@ pub(crate) struct Training<'a> {
     pub(crate) trained: Duration,
     /// Time in which there was no batch.
     pub(crate) waited: Duration,
+    /// Time in which training stood still for a record.
+    pub(crate) saving: Duration,
     /// When the last record was saved.
     pub(crate) saved: Instant,
     /// The mean R@1 on the first validation source, where it was measured after the last step.
@@ -95,7 +98,7 @@ impl Training<'_> {
         per_epoch: u64,
         validation: &[Box<dyn Source>],
     ) -> anyhow::Result<()> {
-        let bar = self.progress_bar();
+        let bar = progress::bar(self.steps);
         bar.set_position(self.first);
         bar.reset_eta();
         let mut skipped = Ledger::new();
@@ -140,7 +143,8 @@ impl Training<'_> {
                 return Ok(());
             }
             if every(self.recipe.train.eval_every, done) {
-                let results = match self.evaluate(&model, validation, done) {
+                let results = bar.suspend(|| self.evaluate(&model, validation, done));
+                let results = match results {
                     Ok(results) => results,
                     Err(error) => return self.save_and_fail(&model, &optimizer, done, error),
                 };
@@ -231,7 +235,9 @@ impl Training<'_> {
             complete,
         };
         self.saved = Instant::now();
-        self.folder.save(model, self.config, optimizer, state)
+        self.folder.save(model, self.config, optimizer, state)?;
+        self.saving += self.saved.elapsed();
+        Ok(())
     }
 
     fn step(
@@ -295,15 +301,6 @@ impl Training<'_> {
         }
     }
 
-    fn progress_bar(&self) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(Some(self.steps), ProgressDrawTarget::stderr());
-        let template = "{bar:30} {pos}/{len} eta {eta}  {msg}";
-        match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style),
-            Err(_) => bar,
-        }
-    }
-
     fn report(
         &mut self,
         bar: &ProgressBar,
@@ -336,6 +333,7 @@ impl Training<'_> {
                 "samples_per_s": samples,
                 "seconds": self.trained.as_secs_f64(),
                 "waited_s": self.waited.as_secs_f64(),
+                "saving_s": self.saving.as_secs_f64(),
                 "peak_rss_mb": peak,
             },
         }))

@@ -112,11 +112,6 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, ImageErr
     })
 }
 
-/// The orientation (1 to 8) in a raw EXIF chunk.
-pub(super) fn exif_orientation(chunk: &[u8]) -> Option<u8> {
-    image::metadata::Orientation::from_exif_chunk(chunk).map(|o| o.to_exif())
-}
-
 fn decode_other(
     bytes: &[u8],
     format: ImageFormat,
