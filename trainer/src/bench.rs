@@ -25,6 +25,7 @@ use vision_encoder::{
 
 use crate::{
     cli::say,
+    device::Backend,
     memory::peak_bytes,
     model::{self, Model},
     optim::{AdamW, AdamWConfig},
@@ -118,7 +119,7 @@ fn vit_s_32() -> DualConfig {
 
 /// Random pictures, and captions of 21 tokens as the peer's, cut to the longest of the batch.
 fn random_batch(pairs: usize, device: &Device) -> Batch {
-    let tokens = 21usize.next_multiple_of(model::TOKEN_MULTIPLE);
+    let tokens = 21usize.next_multiple_of(Backend::built().token_multiple());
     let ids = (0..pairs * tokens).map(|i| match i % tokens {
         0 => 49406,
         place if place < 20 => 1 + (i as i64 * 7919) % 49404,

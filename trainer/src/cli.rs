@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use burn::tensor::Device;
 use clap::{Parser, Subcommand};
 
 use crate::{
     bench::{self, BenchArgs},
     data_check::{self, CheckArgs},
+    device::{self, Choice},
     embed::{self, EmbedArgs},
     evaluate::{self, EvalArgs},
     export::{self, ExportArgs},
@@ -18,6 +18,9 @@ use crate::{
 #[derive(Parser, Debug)]
 #[command(name = "shoestring", version)]
 struct Cli {
+    /// The GPU that computes, counted from 0, or `cpu`; without it the first GPU that is found, or the processor.
+    #[arg(long, global = true, value_name = "N")]
+    device: Option<Choice>,
     #[command(subcommand)]
     command: Command,
 }
@@ -53,20 +56,23 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 
 /// Runs the program: exit status 0 if all went well, 1 on an error, 2 on wrong arguments.
 pub fn main() -> ExitCode {
-    let device = Device::default();
-    let result = match Cli::parse().command {
-        Command::Train(args) => train::run(&args, &device),
-        Command::Eval(args) => evaluate::run(&args, &device),
-        Command::Export(args) => export::run(&args, &device),
-        Command::Embed(args) => embed::run(&args, &device),
-        Command::Data(DataCommand::Check(args)) => data_check::run(&args),
-        Command::Bench(args) => bench::run(&args, &device),
-    };
-    match result {
+    match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let device = || device::open(cli.device);
+    match cli.command {
+        Command::Train(args) => train::run(&args, &device()?),
+        Command::Eval(args) => evaluate::run(&args, &device()?),
+        Command::Export(args) => export::run(&args, &device()?),
+        Command::Embed(args) => embed::run(&args, &device()?),
+        Command::Data(DataCommand::Check(args)) => data_check::run(&args),
+        Command::Bench(args) => bench::run(&args, &device()?),
     }
 }

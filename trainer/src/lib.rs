@@ -4,6 +4,7 @@ pub mod bench;
 pub mod cli;
 pub mod corpus;
 pub mod data_check;
+pub mod device;
 pub mod embed;
 pub mod eval;
 pub mod evaluate;

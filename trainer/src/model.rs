@@ -21,9 +21,6 @@ use crate::{
 /// The model this program trains.
 pub type Model = DualEncoder<VisionTransformer, TextTransformer>;
 
-/// Caption lengths are rounded up to this many tokens, so that few shapes occur.
-pub const TOKEN_MULTIPLE: usize = 8;
-
 /// The loss a model of these sizes trains with.
 pub fn loss_of(config: &DualConfig) -> ContrastiveLoss {
     match config.logit_bias {

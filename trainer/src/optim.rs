@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use burn::{
     module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId},
-    tensor::Tensor,
+    tensor::{Device, Tensor, TensorData},
 };
 use checkpointing::Gradients;
 use rayon::prelude::*;
 use transformer::host::{HostTensor, Kernel, vectorise};
+
+use crate::device;
 
 /// Settings of [`AdamW`] (Loshchilov & Hutter 2019).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,13 +34,41 @@ impl Default for AdamWConfig {
     }
 }
 
-/// First and second moment of one parameter, `[elements]`.
+/// First and second moment of one parameter, `[elements]`: the running means of the gradient and of its square.
 #[derive(Clone, Debug)]
-pub struct Moments {
-    /// Running mean of the gradient.
-    pub first: Tensor<1>,
-    /// Running mean of its square.
-    pub second: Tensor<1>,
+pub enum Moments {
+    /// In the processor's memory, where it computes.
+    Host([TensorData; 2]),
+    /// In a GPU's.
+    Device(Box<[Tensor<1>; 2]>),
+}
+
+impl Moments {
+    /// Moments from their values, where those of a model on `device` belong.
+    pub fn new(values: [TensorData; 2], device: &Device) -> Self {
+        // Bytes from a file need not stand where numbers may.
+        let aligned =
+            |values: TensorData| TensorData::from(&*values.iter::<f32>().collect::<Vec<_>>());
+        match device::is_gpu(device) {
+            false => Self::Host(values.map(aligned)),
+            true => Self::Device(Box::new(
+                values.map(|values| Tensor::from_data(values, device)),
+            )),
+        }
+    }
+
+    fn zeros(gradient: &Tensor<1>) -> Self {
+        let zeros = || TensorData::zeros::<f32, _>(gradient.dims());
+        Self::new([zeros(), zeros()], &gradient.device())
+    }
+
+    /// Their values.
+    pub fn values(&self) -> [TensorData; 2] {
+        match self {
+            Self::Host(values) => values.clone(),
+            Self::Device(tensors) => tensors.each_ref().map(Tensor::to_data),
+        }
+    }
 }
 
 /// The optimizer and its state.
@@ -121,10 +151,7 @@ impl ModuleMapper for Updater<'_> {
             .optimizer
             .moments
             .remove(&param.id)
-            .unwrap_or_else(|| Moments {
-                first: gradient.zeros_like(),
-                second: gradient.zeros_like(),
-            });
+            .unwrap_or_else(|| Moments::zeros(&gradient));
         let update = Update::new(
             self,
             if D < 2 {
@@ -179,23 +206,15 @@ impl Update {
         gradient: Tensor<1>,
         moments: Moments,
     ) -> (Tensor<1>, Moments) {
-        let Moments { first, second } = moments;
-        let opened = [value, gradient, first, second].map(HostTensor::open);
-        match opened {
-            [Ok(mut value), Ok(gradient), Ok(mut first), Ok(mut second)] => {
-                self.apply_host(&mut value, &gradient, &mut first, &mut second);
-                (
-                    value.close(),
-                    Moments {
-                        first: first.close(),
-                        second: second.close(),
-                    },
-                )
+        match moments {
+            Moments::Host(mut moments) => {
+                let mut value = HostTensor::fetch(value);
+                self.apply_host(&mut value, &HostTensor::fetch(gradient), &mut moments);
+                (value.close(), Moments::Host(moments))
             }
-            opened => {
-                let [value, gradient, first, second] =
-                    opened.map(|tensor| tensor.map_or_else(|tensor| tensor, HostTensor::close));
-                self.apply_tensor(value, gradient, first, second)
+            Moments::Device(moments) => {
+                let (value, moments) = self.apply_tensor(value, gradient, *moments);
+                (value, Moments::Device(Box::new(moments)))
             }
         }
     }
@@ -205,16 +224,19 @@ impl Update {
         &self,
         value: &mut HostTensor<1>,
         gradient: &HostTensor<1>,
-        first: &mut HostTensor<1>,
-        second: &mut HostTensor<1>,
+        moments: &mut [TensorData; 2],
     ) {
         const RUN: usize = 16 * 1024;
+        let [first, second] = moments.each_mut().map(|moment| {
+            let slice = moment.as_mut_slice::<f32>();
+            slice.expect("moments are float32")
+        });
         value
             .slice_mut()
             .par_chunks_mut(RUN)
             .zip(gradient.slice().par_chunks(RUN))
-            .zip(first.slice_mut().par_chunks_mut(RUN))
-            .zip(second.slice_mut().par_chunks_mut(RUN))
+            .zip(first.par_chunks_mut(RUN))
+            .zip(second.par_chunks_mut(RUN))
             .for_each(|(((value, gradient), first), second)| {
                 vectorise(UpdateRun {
                     update: self,
@@ -230,16 +252,15 @@ impl Update {
         &self,
         value: Tensor<1>,
         gradient: Tensor<1>,
-        first: Tensor<1>,
-        second: Tensor<1>,
-    ) -> (Tensor<1>, Moments) {
+        [first, second]: [Tensor<1>; 2],
+    ) -> (Tensor<1>, [Tensor<1>; 2]) {
         let [beta1, beta2] = self.betas;
         let g = gradient * self.gradient_scale;
         let first = first * beta1 + g.clone() * (1.0 - beta1);
         let second = second * beta2 + g.clone() * g * (1.0 - beta2);
         let root = (second.clone() * self.second_scale).sqrt() + self.eps;
         let value = value * self.decay - first.clone() * self.rate / root;
-        (value, Moments { first, second })
+        (value, [first, second])
     }
 }
 
@@ -321,19 +342,13 @@ mod tests {
             eps: 1e-6,
         };
         let (value, gradient, first, second) = (random(), random(), random(), random().abs());
-        let moments = Moments {
-            first: first.clone(),
-            second: second.clone(),
-        };
-        let (want, want_moments) =
-            update.apply_tensor(value.clone(), gradient.clone(), first, second);
-        let (got, got_moments) = update.apply(value, gradient, moments);
-        for (got, want) in [
-            (got, want),
-            (got_moments.first, want_moments.first),
-            (got_moments.second, want_moments.second),
-        ] {
-            testing::assert_close(&got, &want, 1e-6);
+        let moments = [first, second];
+        let host = Moments::Host(moments.each_ref().map(Tensor::to_data));
+        let (want, want_moments) = update.apply_tensor(value.clone(), gradient.clone(), moments);
+        let (got, got_moments) = update.apply(value, gradient, host);
+        testing::assert_close(&got, &want, 1e-6);
+        for (got, want) in got_moments.values().into_iter().zip(want_moments) {
+            testing::assert_close(&Tensor::from_data(got, &device), &want, 1e-6);
         }
     }
 }

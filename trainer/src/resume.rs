@@ -9,6 +9,7 @@ use anyhow::{Context, bail, ensure};
 use toml::Value;
 
 use crate::{
+    device::Capabilities,
     recipe::{Overrides, Recipe},
     record::{self, Found},
 };
@@ -93,6 +94,31 @@ impl Resumed {
             );
         }
         Ok(new)
+    }
+
+    /// Checks that the backend is the record's, and tells of another device.
+    ///
+    /// # Errors
+    ///
+    /// If the backend differs, unless `allow_changes`: it rounds otherwise. If `device.json` cannot be read.
+    pub fn check_device(&self, now: &Capabilities, allow_changes: bool) -> anyhow::Result<()> {
+        let path = self.folder().join("device.json");
+        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let old: Capabilities =
+            serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
+        ensure!(
+            old.backend == now.backend || allow_changes,
+            "{}: the record was made with `--backend {}`, and another one rounds otherwise, so that the run does not \
+             end where the uninterrupted one would; take that one, or add `--allow-changes`",
+            self.run.display(),
+            old.backend.name()
+        );
+        if old.name != now.name {
+            eprintln!(
+                "changed since the record: the device, it was {old}; its sums may round otherwise"
+            );
+        }
+        Ok(())
     }
 
     /// Checks that the training sources are those of the record.
@@ -196,6 +222,7 @@ fn flatten(key: String, value: &Value, flat: &mut BTreeMap<String, String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Backend;
 
     fn recipe(set: &[&str]) -> Recipe {
         let overrides = Overrides {
@@ -203,6 +230,30 @@ mod tests {
             ..Overrides::default()
         };
         Recipe::load(Path::new("default"), &overrides).unwrap()
+    }
+
+    #[test]
+    fn another_backend_is_refused_and_another_device_of_it_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let resumed = Resumed {
+            run: folder.path().to_path_buf(),
+            record: None,
+        };
+        let capabilities = |backend, name: &str| Capabilities {
+            backend,
+            name: name.to_owned(),
+            memory: None,
+            dtypes: vec!["f32".to_owned()],
+            threads: 2,
+        };
+        let old = serde_json::to_vec(&capabilities(Backend::Flex, "an old one")).unwrap();
+        std::fs::write(folder.path().join("device.json"), old).unwrap();
+        let new = capabilities(Backend::Flex, "a new one");
+        resumed.check_device(&new, false).unwrap();
+        let other = capabilities(Backend::Wgpu, "an old one");
+        let error = resumed.check_device(&other, false).unwrap_err().to_string();
+        assert!(error.contains("--backend flex") && error.contains("--allow-changes"));
+        resumed.check_device(&other, true).unwrap();
     }
 
     #[test]

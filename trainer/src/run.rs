@@ -15,6 +15,7 @@ use text_encoder::tokenizer::Tokenizer;
 use transformer::save;
 
 use crate::{
+    device::Capabilities,
     model::{Model, WeightFiles, read_config, weights_folder},
     optim::AdamW,
     recipe::{Recipe, Start},
@@ -25,8 +26,10 @@ const METRICS: &str = "metrics.jsonl";
 const BAD_SAMPLES: &str = "bad-samples.jsonl";
 const RECIPE: &str = "recipe.toml";
 const TOKENIZER: &str = "tokenizer.json";
+const DEVICE: &str = "device.json";
 
-/// The folder of one run: `recipe.toml`, `tokenizer.json`, `metrics.jsonl`, `bad-samples.jsonl`, and `records/`.
+/// The folder of one run: `recipe.toml`, `tokenizer.json`, `device.json`, `metrics.jsonl`, `bad-samples.jsonl`, and
+/// `records/`.
 pub struct RunFolder {
     path: PathBuf,
     config: Value,
@@ -47,9 +50,10 @@ impl RunFolder {
         recipe: &Recipe,
         config: &DualConfig,
         tokenizer: &Tokenizer,
+        device: &Capabilities,
     ) -> anyhow::Result<Self> {
         let path = next_free(&recipe.run.dir, &recipe.name)?;
-        Self::at(path, recipe, config, tokenizer)
+        Self::at(path, recipe, config, tokenizer, device)
     }
 
     /// Goes on in the folder `path`, whose files become what they were at the record, or empty without one.
@@ -63,6 +67,7 @@ impl RunFolder {
         recipe: &Recipe,
         config: &DualConfig,
         tokenizer: &Tokenizer,
+        device: &Capabilities,
     ) -> anyhow::Result<Self> {
         record::sweep(path, record.map_or(0, |record| record.state.step))?;
         for name in [METRICS, BAD_SAMPLES] {
@@ -75,7 +80,7 @@ impl RunFolder {
             };
             write(&path.join(name), &old)?;
         }
-        Self::at(path.to_path_buf(), recipe, config, tokenizer)
+        Self::at(path.to_path_buf(), recipe, config, tokenizer, device)
     }
 
     fn at(
@@ -83,11 +88,13 @@ impl RunFolder {
         recipe: &Recipe,
         config: &DualConfig,
         tokenizer: &Tokenizer,
+        device: &Capabilities,
     ) -> anyhow::Result<Self> {
         let (config, keys) = config_on_disk(recipe, config)?;
         let texts = vec![
             (RECIPE, recipe.to_toml()?),
             (TOKENIZER, tokenizer.to_json()?),
+            (DEVICE, serde_json::to_string_pretty(device)?),
         ];
         for (name, text) in &texts {
             write(&path.join(name), text.as_bytes())?;

@@ -17,6 +17,7 @@ use data::Source;
 use crate::{
     cli::say,
     corpus::{self, Inputs, Joined},
+    device::Capabilities,
     eval,
     loader::{Position, mixture},
     model,
@@ -87,6 +88,11 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         ));
         return Ok(());
     }
+    let capabilities = Capabilities::of(device);
+    eprintln!("{capabilities}");
+    if let Some(resumed) = &resumed {
+        resumed.check_device(&capabilities, args.allow_changes)?;
+    }
     let opened = corpus::open(&recipe.data.train, &recipe)?;
     let source = Joined::new(opened.sources);
     let sources = source.lengths();
@@ -114,8 +120,15 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         record::optimizer(&found.path, &model, &mut optimizer, updates, device)?;
     }
     let mut folder = match &resumed {
-        None => RunFolder::create(&recipe, &config, &tokenizer)?,
-        Some(resumed) => RunFolder::reopen(&resumed.run, record, &recipe, &config, &tokenizer)?,
+        None => RunFolder::create(&recipe, &config, &tokenizer, &capabilities)?,
+        Some(resumed) => RunFolder::reopen(
+            &resumed.run,
+            record,
+            &recipe,
+            &config,
+            &tokenizer,
+            &capabilities,
+        )?,
     };
     if record.is_none() {
         folder.note_bad(opened.skipped.errors())?;

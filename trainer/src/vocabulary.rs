@@ -8,7 +8,7 @@ use text_encoder::{
 };
 
 use crate::{
-    model::TOKEN_MULTIPLE,
+    device::Backend,
     recipe::{Recipe, Tokens},
 };
 
@@ -94,7 +94,7 @@ pub fn check(tokenizer: &Tokenizer, text: &TextConfig) -> anyhow::Result<()> {
 pub fn padded(tokenizer: Tokenizer, text: &TextConfig) -> Tokenizer {
     let padding = match text.trims() {
         true => Padding::Longest {
-            multiple: TOKEN_MULTIPLE,
+            multiple: Backend::built().token_multiple(),
         },
         false => Padding::Context,
     };

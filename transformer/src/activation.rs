@@ -1,9 +1,9 @@
 //! Activation functions, with the derivative in closed form.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostTensor, Kernel, exp, for_row_pairs, for_rows, normal_cdf, vectorise};
+use crate::host::{HostTensor, Kernel, Known, exp, for_row_pairs, for_rows, normal_cdf, vectorise};
 
 /// The activations of published transformers. Names in configs differ; these are torch's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,10 +69,12 @@ impl Activation {
         (input.close(), cotangent.close())
     }
 
-    /// In tensor operations, for any device and on a graph. Framework gelus are avoided: their
-    /// gradient is the tanh approximation's on some backends.
+    /// In tensor operations, for any device and on a graph.
     fn forward_tensor<const D: usize>(self, x: Tensor<D>) -> Tensor<D> {
         match self {
+            Self::Gelu if !x.is_autodiff() || gelu_gradient_is_exact(&x.device()) => {
+                burn::tensor::activation::gelu(x)
+            }
             Self::Gelu => x.clone() * ((x * SQRT_HALF).erf() + 1.0) * 0.5,
             Self::GeluTanh => {
                 let inner = (x.clone() * x.clone() * TANH_CUBIC + 1.0) * x.clone() * TANH_SCALE;
@@ -96,6 +98,24 @@ impl Activation {
             .unwrap_or_else(|| leaf.inner().zeros_like());
         (value.inner(), pulled)
     }
+}
+
+/// Whether the framework's gelu has its own gradient on `device`: on some backends it is the tanh approximation's.
+fn gelu_gradient_is_exact(device: &Device) -> bool {
+    static KNOWN: Known<bool> = Known::new();
+    KNOWN.get_or(device, || {
+        // The approximation is off by 2e-4 here.
+        let x = 1.25;
+        let leaf = Tensor::<1>::from_floats([x], &device.clone().inner());
+        let leaf = leaf.autodiff().require_grad();
+        let mut grads = burn::tensor::activation::gelu(leaf.clone())
+            .sum()
+            .backward();
+        let slope = leaf
+            .grad_remove(&mut grads)
+            .map(|slope| slope.into_scalar::<f32>());
+        slope.is_some_and(|slope| (slope - gelu(x).1).abs() < 1e-5)
+    })
 }
 
 fn pull_slices(

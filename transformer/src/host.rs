@@ -3,7 +3,7 @@
 //! On a CPU backend a fused loop over a slice replaces several passes of tensor operations. No
 //! backend is named: a device qualifies if it gives back the very bytes it was given.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use rayon::prelude::*;
@@ -37,6 +37,20 @@ impl<const D: usize> HostTensor<D> {
         })
     }
 
+    /// Opens a tensor wherever it is, by copying it to the host where it must: for loops that are worth the way.
+    ///
+    /// # Panics
+    ///
+    /// Panics if it is not float32.
+    pub fn fetch(tensor: Tensor<D>) -> Self {
+        assert_eq!(tensor.dtype(), DType::F32, "host loops are in float32");
+        let device = tensor.device();
+        Self {
+            data: tensor.into_data(),
+            device,
+        }
+    }
+
     /// The elements, row-major.
     pub fn slice(&self) -> &[f32] {
         self.data.as_slice().expect("opened as float32")
@@ -55,19 +69,36 @@ impl<const D: usize> HostTensor<D> {
 
 /// Whether tensors of `device` are host memory.
 pub fn is_host(device: &Device) -> bool {
-    static KNOWN: Mutex<Vec<(Device, bool)>> = Mutex::new(Vec::new());
-    let mut known = KNOWN
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some((_, host)) = known.iter().find(|(other, _)| other == device) {
-        return *host;
+    static KNOWN: Known<bool> = Known::new();
+    KNOWN.get_or(device, || {
+        let data = TensorData::from([1.0f32, 2.0]);
+        let before = data.as_bytes().as_ptr();
+        let after = Tensor::<1>::from_data(data, (device, DType::F32)).into_data();
+        after.as_bytes().as_ptr() == before
+    })
+}
+
+/// What was found out about devices by trying.
+pub(crate) struct Known<T>(Mutex<Vec<(Device, T)>>);
+
+impl<T: Copy> Known<T> {
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
     }
-    let data = TensorData::from([1.0f32, 2.0]);
-    let before = data.as_bytes().as_ptr();
-    let after = Tensor::<1>::from_data(data, (device, DType::F32)).into_data();
-    let host = after.as_bytes().as_ptr() == before;
-    known.push((device.clone(), host));
-    host
+
+    /// The answer for `device`, found by `ask` the first time.
+    pub(crate) fn get_or(&self, device: &Device, ask: impl FnOnce() -> T) -> T {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known()
+            .iter()
+            .find(|(other, _)| other == device)
+            .map(|(_, answer)| *answer);
+        found.unwrap_or_else(|| {
+            let answer = ask();
+            known().push((device.clone(), answer));
+            answer
+        })
+    }
 }
 
 /// A loop over slices that runs with the widest vectors the processor has: see [`vectorise`].

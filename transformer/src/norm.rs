@@ -111,21 +111,22 @@ impl LayerNorm {
         cotangent: Tensor<2>,
         residual: Tensor<2>,
     ) -> (Tensor<2>, Tensor<1>, Tensor<1>) {
+        let [_, width] = input.dims();
+        let gamma = self.gamma.val();
+        // Means of products with gamma are matrix products, which read their operand once and write no other.
+        let mean_with_gamma = gamma.clone().unsqueeze_dim::<2>(1) / width as f64;
         let centred = input.clone() - input.mean_dim(1);
         let rstd = ((centred.clone() * centred.clone()).mean_dim(1) + self.epsilon)
             .sqrt()
             .recip();
         let normal = centred * rstd.clone();
-        let scaled = cotangent.clone() * self.gamma.val().unsqueeze();
-        let inner = scaled.clone()
-            - scaled.clone().mean_dim(1)
-            - normal.clone() * (scaled * normal.clone()).mean_dim(1);
-        let gamma = (cotangent.clone() * normal).sum_dim(0).squeeze_dim(0);
-        (
-            residual + inner * rstd,
-            gamma,
-            cotangent.sum_dim(0).squeeze_dim(0),
-        )
+        let product = cotangent.clone() * normal.clone();
+        let projected = product.clone().matmul(mean_with_gamma.clone());
+        let mean = cotangent.clone().matmul(mean_with_gamma);
+        let gamma_gradient = product.sum_dim(0).squeeze_dim(0);
+        let beta_gradient = cotangent.clone().sum_dim(0).squeeze_dim(0);
+        let inner = cotangent * gamma.unsqueeze() - normal * projected - mean;
+        (residual + inner * rstd, gamma_gradient, beta_gradient)
     }
 }
 

@@ -64,7 +64,8 @@ pub(crate) fn exit_code(status: ExitStatus) -> ExitCode {
 
 /// The command line as a person would type it, without the manifest path.
 pub(crate) fn shown(command: &Command) -> String {
-    let mut words = vec!["cargo".to_owned()];
+    let program = Path::new(command.get_program()).file_stem();
+    let mut words = vec![program.unwrap_or_default().to_string_lossy().into_owned()];
     let mut arguments = command.get_args();
     while let Some(argument) = arguments.next() {
         if argument == "--manifest-path" {

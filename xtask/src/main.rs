@@ -1,8 +1,10 @@
 //! The project's commands, `cargo xtask <command>`: one file a command, and no machine-learning crate linked.
 
+mod backend;
 mod cargo;
 mod check;
 mod fuzz;
+mod setup;
 mod test;
 mod trainer;
 
@@ -35,6 +37,8 @@ enum Command {
     Data(trainer::Args),
     /// Measure one case (full, checkpointed, loss, images, tokens); prints one JSON line.
     Bench(trainer::Args),
+    /// Install what a backend needs: `setup libtorch`.
+    Setup(setup::Args),
     /// Run every test and doctest.
     Test(test::Args),
     /// Run what CI runs, or one step of it.
@@ -51,6 +55,7 @@ fn main() -> ExitCode {
         Command::Embed(args) => trainer::run("embed", args),
         Command::Data(args) => trainer::run("data", args),
         Command::Bench(args) => trainer::run("bench", args),
+        Command::Setup(args) => setup::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -5,8 +5,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::Result;
 
-use crate::cargo;
-use crate::trainer::Backend;
+use crate::backend::Backend;
+use crate::{cargo, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,7 +19,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let environment = setup::environment(args.backend)?;
     for mut command in commands(args, nextest_is_installed()) {
+        command.envs(environment.iter().cloned());
         let status = cargo::status(&mut command)?;
         if !status.success() {
             return Ok(cargo::exit_code(status));

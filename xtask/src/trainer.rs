@@ -1,38 +1,12 @@
 //! Starting the trainer with a backend: `cargo run --release -p trainer --features <backend> -- <subcommand> ...`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
-use clap::ValueEnum;
 
-use crate::cargo;
-
-/// What computes: the feature of `trainer` that is built. Burn's names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Backend {
-    /// Pure Rust on the CPU; needs nothing installed.
-    #[default]
-    Flex,
-    /// LibTorch, on the CPU or on CUDA.
-    Libtorch,
-    /// Any GPU with Vulkan, Metal or DirectX.
-    Wgpu,
-    /// NVIDIA GPUs.
-    Cuda,
-}
-
-impl Backend {
-    /// The feature's name in `trainer/Cargo.toml`.
-    pub(crate) fn feature(self) -> &'static str {
-        match self {
-            Self::Flex => "flex",
-            Self::Libtorch => "libtorch",
-            Self::Wgpu => "wgpu",
-            Self::Cuda => "cuda",
-        }
-    }
-}
+use crate::backend::Backend;
+use crate::{cargo, setup};
 
 /// What every command that the trainer does takes.
 #[derive(clap::Args)]
@@ -59,13 +33,14 @@ pub(crate) fn run(subcommand: &str, args: Args) -> Result<ExitCode> {
     let (backend, rest) = split_backend(args.backend, args.rest)?;
     announce_first_build();
     let mut command = command(subcommand, backend, rest);
+    command.envs(setup::environment(backend)?);
     Ok(cargo::exit_code(cargo::status(&mut command)?))
 }
 
 fn command(subcommand: &str, backend: Backend, rest: Vec<OsString>) -> Command {
     let mut command = cargo::cargo(&["run", "--release", "-p", "trainer"]);
     command
-        .args(["--features", backend.feature(), "--", subcommand])
+        .args(["--features", &backend.features(), "--", subcommand])
         .args(rest);
     command
 }
@@ -85,26 +60,14 @@ fn split_backend(given: Backend, arguments: Vec<OsString>) -> Result<(Backend, V
             None => None,
         };
         match value {
-            Some(value) => backend = parse_backend(&value)?,
-            None if argument == "--backend" => bail!("--backend needs a value: {}", names()),
+            Some(value) => backend = Backend::parse(&value)?,
+            None if argument == "--backend" => {
+                bail!("--backend needs a value: {}", Backend::names())
+            }
             None => rest.push(argument),
         }
     }
     Ok((backend, rest))
-}
-
-fn parse_backend(value: &OsStr) -> Result<Backend> {
-    let text = value.to_string_lossy();
-    Backend::from_str(&text, false)
-        .or_else(|_| bail!("unknown backend `{text}`; choose one of {}", names()))
-}
-
-fn names() -> String {
-    let features: Vec<_> = Backend::value_variants()
-        .iter()
-        .map(|b| b.feature())
-        .collect();
-    features.join(", ")
 }
 
 /// Says that minutes of compiling are to be expected, so that nobody takes them for a hang.
@@ -165,7 +128,7 @@ mod tests {
         let command = command("train", Backend::Cuda, words("a.toml"));
         assert_eq!(
             cargo::shown(&command),
-            "cargo run --release -p trainer --features cuda -- train a.toml"
+            "cargo run --release -p trainer --features cuda,tune -- train a.toml"
         );
         assert_eq!(command.get_current_dir(), None, "paths are the user's");
     }

@@ -7,7 +7,7 @@
 //! | `config.json`, `model.safetensors` | the model, as transformers names it (or open_clip's pair of names) |
 //! | `optimizer.safetensors` | AdamW's moments by parameter path |
 //! | `state.json` | [`State`] |
-//! | `recipe.toml`, `tokenizer.json` | what the run was made from |
+//! | `recipe.toml`, `tokenizer.json`, `device.json` | what the run was made from, and on |
 //! | `metrics.jsonl`, `bad-samples.jsonl` | what had been written by then |
 //! | `SHA256SUMS` | of all of them; `sha256sum -c` reads it |
 //!

@@ -19,8 +19,8 @@ pub(crate) fn moments(model: &Model, optimizer: &AdamW) -> Weights {
     let mut weights = Weights::default();
     visit(model, |path, param| {
         if let Some(moments) = optimizer.moments(param.id) {
-            for (name, tensor) in [("first", &moments.first), ("second", &moments.second)] {
-                weights.insert(format!("{path}.{name}"), tensor.clone().into_data());
+            for (name, values) in ["first", "second"].into_iter().zip(moments.values()) {
+                weights.insert(format!("{path}.{name}"), values);
             }
         }
         Ok(())
@@ -62,14 +62,8 @@ pub fn optimizer(
                 data.num_elements()
             );
         }
-        let tensor = |data: &burn::tensor::TensorData| Tensor::<1>::from_data(data.clone(), device);
-        optimizer.restore(
-            param.id,
-            Moments {
-                first: tensor(first),
-                second: tensor(second),
-            },
-        );
+        let values = [first.clone(), second.clone()];
+        optimizer.restore(param.id, Moments::new(values, device));
         Ok(())
     })
     .with_context(name)?;

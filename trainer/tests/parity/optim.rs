@@ -185,8 +185,12 @@ fn adamw(fixture: &Fixture) {
     }
     for (name, id) in problem.ids() {
         let moments = optimizer.moments(id).unwrap();
-        trace.push(format!("final.exp_avg.{name}"), moments.first.clone());
-        trace.push(format!("final.exp_avg_sq.{name}"), moments.second.clone());
+        for (moment, values) in ["exp_avg", "exp_avg_sq"].iter().zip(moments.values()) {
+            trace.push(
+                format!("final.{moment}.{name}"),
+                Tensor::<1>::from_data(values, &device),
+            );
+        }
     }
     for (name, values) in trace.0 {
         let shape = [values.len()];

@@ -1,0 +1,369 @@
+//! Which device computes, and what it can do. No other file names a backend.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
+    str::FromStr,
+    sync::OnceLock,
+};
+
+use anyhow::{Context, bail, ensure};
+use burn::tensor::{DType, Device, Tensor};
+use nix::sys::sysinfo::sysinfo;
+use serde::{Deserialize, Serialize};
+
+/// What the program was built for: a feature of this crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Backend {
+    /// Pure Rust, on the processor.
+    Flex,
+    /// LibTorch, on the processor or on CUDA.
+    Libtorch,
+    /// Vulkan, Metal or DirectX.
+    Wgpu,
+    /// NVIDIA's, with kernels compiled by NVRTC.
+    Cuda,
+}
+
+impl Backend {
+    /// The one this program was built for; of several the first in Burn's own order.
+    pub fn built() -> Self {
+        if cfg!(feature = "cuda") {
+            Self::Cuda
+        } else if cfg!(feature = "wgpu") {
+            Self::Wgpu
+        } else if cfg!(feature = "libtorch") {
+            Self::Libtorch
+        } else {
+            Self::Flex
+        }
+    }
+
+    /// As `--backend` has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Flex => "flex",
+            Self::Libtorch => "libtorch",
+            Self::Wgpu => "wgpu",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// Caption lengths are rounded up to this many tokens: a GPU's kernels are compiled and tuned shape by shape, so that
+    /// few are to occur.
+    pub fn token_multiple(self) -> usize {
+        match self {
+            Self::Flex | Self::Libtorch => 1,
+            Self::Wgpu | Self::Cuda => 8,
+        }
+    }
+
+    /// What runs beside the processor, in the order of `--device`.
+    fn accelerators(self) -> Vec<Device> {
+        match self {
+            Self::Flex => Vec::new(),
+            Self::Libtorch => libtorch_cuda(),
+            Self::Wgpu => wgpu(),
+            Self::Cuda => cuda(),
+        }
+    }
+
+    /// The processor as a device, where the backend has one.
+    fn cpu(self) -> Option<Device> {
+        match self {
+            Self::Flex => Some(Device::default()),
+            Self::Libtorch => libtorch_cpu(),
+            // A software renderer is listed among the others.
+            Self::Wgpu | Self::Cuda => None,
+        }
+    }
+
+    /// What to do where there is no device.
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Flex | Self::Libtorch => "leave --device out to compute on the processor",
+            Self::Wgpu => {
+                "the Vulkan loader and a driver are needed: `cargo xtask setup wgpu` installs a software one, a GPU's \
+                 comes from its maker; or train with `--backend flex`"
+            }
+            Self::Cuda => {
+                "NVIDIA's driver (libcuda.so.1) and the run-time compiler (libnvrtc.so) are needed: `cargo xtask setup \
+                 cuda` looks for both; or train with `--backend flex`"
+            }
+        }
+    }
+}
+
+#[cfg(feature = "libtorch")]
+#[allow(
+    deprecated,
+    reason = "0.22 is the last line of Burn with LibTorch, which is why we stay on it"
+)]
+fn libtorch_cpu() -> Option<Device> {
+    Some(Device::libtorch())
+}
+
+#[cfg(not(feature = "libtorch"))]
+fn libtorch_cpu() -> Option<Device> {
+    None
+}
+
+fn libtorch_cuda() -> Vec<Device> {
+    #[cfg(feature = "libtorch")]
+    return Device::enumerate(burn::tensor::DeviceType::LibTorch).into_vec();
+    #[cfg(not(feature = "libtorch"))]
+    Vec::new()
+}
+
+fn wgpu() -> Vec<Device> {
+    #[cfg(feature = "wgpu")]
+    return Device::enumerate(burn::tensor::DeviceType::Wgpu).into_vec();
+    #[cfg(not(feature = "wgpu"))]
+    Vec::new()
+}
+
+fn cuda() -> Vec<Device> {
+    #[cfg(feature = "cuda")]
+    return Device::enumerate(burn::tensor::DeviceType::Cuda).into_vec();
+    #[cfg(not(feature = "cuda"))]
+    Vec::new()
+}
+
+/// `--device`: a number among the backend's devices, or `cpu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The processor.
+    Cpu,
+    /// A GPU, counted from 0.
+    Index(usize),
+}
+
+impl FromStr for Choice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "cpu" {
+            return Ok(Self::Cpu);
+        }
+        let index = text.parse().map(Self::Index);
+        index.map_err(|_| "a device is a number counted from 0, or `cpu`".to_owned())
+    }
+}
+
+/// The device of `choice`; without one the first GPU that the backend finds, or the processor.
+///
+/// # Errors
+///
+/// Names the device or library that is missing, and the remedy.
+pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
+    let backend = Backend::built();
+    let accelerators = without_panic(|| backend.accelerators())
+        .with_context(|| format!("{}: {}", backend.name(), backend.remedy()))?;
+    let device = pick(accelerators, || backend.cpu(), choice)
+        .with_context(|| format!("{}: {}", backend.name(), backend.remedy()))?;
+    works(&device).with_context(|| format!("{}: {}", backend.name(), backend.remedy()))?;
+    Ok(device)
+}
+
+/// What `choice` means among these devices.
+fn pick<T>(
+    accelerators: Vec<T>,
+    cpu: impl FnOnce() -> Option<T>,
+    choice: Option<Choice>,
+) -> anyhow::Result<T> {
+    let count = accelerators.len();
+    let mut accelerators = accelerators.into_iter();
+    match choice {
+        None => accelerators
+            .next()
+            .or_else(cpu)
+            .context("no device was found"),
+        Some(Choice::Cpu) => cpu().context("this backend has no device `cpu`"),
+        Some(Choice::Index(index)) => match (accelerators.nth(index), count) {
+            (Some(device), _) => Ok(device),
+            (None, 0) => bail!("there is no device {index}: no GPU was found"),
+            (None, 1) => bail!("there is no device {index}: the only one is 0"),
+            (None, _) => bail!("there is no device {index}: they are 0 to {}", count - 1),
+        },
+    }
+}
+
+/// Whether a device computes at all. Drivers load their libraries at the first kernel, and panic where one is missing.
+fn works(device: &Device) -> anyhow::Result<()> {
+    let two = without_panic(|| {
+        let one = Tensor::<1>::ones([1], device);
+        (one.clone() + one).into_data().iter::<f32>().next()
+    })
+    .context("the device does not compute")?;
+    ensure!(
+        two == Some(2.0),
+        "the device does not compute: 1 + 1 = {two:?}"
+    );
+    Ok(())
+}
+
+/// A panic within `f` as an error, and nothing of it on standard error.
+fn without_panic<T>(f: impl FnOnce() -> T) -> anyhow::Result<T> {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let result = catch_unwind(AssertUnwindSafe(f));
+    std::panic::set_hook(hook);
+    result.map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        anyhow::anyhow!("{}", text.unwrap_or("the driver failed without a message"))
+    })
+}
+
+/// What a device can do, for the first lines of a run and its record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// The backend.
+    pub backend: Backend,
+    /// The device as it names itself.
+    pub name: String,
+    /// All of its memory in bytes, where that is known.
+    pub memory: Option<u64>,
+    /// The number types it computes with.
+    pub dtypes: Vec<String>,
+    /// Processor threads that compute.
+    pub threads: usize,
+}
+
+impl Capabilities {
+    /// Asks a device that [`open`] has opened.
+    pub fn of(device: &Device) -> Self {
+        let backend = Backend::built();
+        let gpu = is_gpu(device);
+        let (name, memory) = match (gpu, backend) {
+            (false, _) => (processor(), host_memory()),
+            (true, Backend::Wgpu) => (identity(device), None),
+            (true, _) => {
+                let (name, memory) = nvidia(device).unzip();
+                (name.unwrap_or_else(|| identity(device)), memory)
+            }
+        };
+        let dtypes = [
+            (DType::F64, "f64"),
+            (DType::F32, "f32"),
+            (DType::F16, "f16"),
+            (DType::BF16, "bf16"),
+            (DType::I8, "i8"),
+        ];
+        let supported = dtypes
+            .into_iter()
+            .filter(|(dtype, _)| device.supports_dtype(*dtype));
+        Self {
+            backend,
+            name,
+            memory,
+            dtypes: supported.map(|(_, name)| name.to_owned()).collect(),
+            threads: rayon::current_num_threads(),
+        }
+    }
+}
+
+impl std::fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} on {}", self.backend.name(), self.name)?;
+        if let Some(memory) = self.memory {
+            write!(f, ", {:.0} GB", memory as f64 / 1e9)?;
+        }
+        write!(f, ", {} threads; {}", self.threads, self.dtypes.join(" "))
+    }
+}
+
+/// Whether a device has memory of its own.
+pub fn is_gpu(device: &Device) -> bool {
+    match Backend::built() {
+        Backend::Flex => false,
+        Backend::Libtorch => libtorch_cpu().is_none_or(|cpu| cpu != *device),
+        Backend::Wgpu | Backend::Cuda => true,
+    }
+}
+
+fn identity(device: &Device) -> String {
+    #[cfg(any(feature = "wgpu", feature = "cuda"))]
+    if let Some(identity) = device.identity() {
+        return identity.name;
+    }
+    format!("{device:?}")
+}
+
+/// Name and bytes of memory of an NVIDIA card, as its driver's own tool says.
+fn nvidia(device: &Device) -> Option<(String, u64)> {
+    let place = Backend::built()
+        .accelerators()
+        .iter()
+        .position(|other| other == device)?;
+    let mut tool = Command::new("nvidia-smi");
+    tool.args([
+        "--query-gpu=name,memory.total",
+        "--format=csv,noheader,nounits",
+    ]);
+    let output = tool.arg(format!("--id={place}")).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let (name, mebibytes) = text.trim().rsplit_once(',')?;
+    let mebibytes: u64 = mebibytes.trim().parse().ok()?;
+    Some((name.trim().to_owned(), mebibytes << 20))
+}
+
+fn processor() -> String {
+    static NAME: OnceLock<String> = OnceLock::new();
+    let read = || {
+        let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+        let line = text.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let named = || read().unwrap_or_else(|| std::env::consts::ARCH.to_owned());
+    NAME.get_or_init(named).clone()
+}
+
+fn host_memory() -> Option<u64> {
+    Some(sysinfo().ok()?.ram_total())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picked(devices: &[u8], choice: &str) -> Result<u8, String> {
+        let choice = (!choice.is_empty()).then(|| choice.parse().unwrap());
+        pick(devices.to_vec(), || Some(9), choice).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn without_a_choice_the_first_gpu_or_the_processor_computes() {
+        assert_eq!(picked(&[5, 6], ""), Ok(5));
+        assert_eq!(picked(&[], ""), Ok(9));
+        let none = pick(Vec::<u8>::new(), || None, None).unwrap_err();
+        assert_eq!(none.to_string(), "no device was found");
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_told_with_those_that_are() {
+        assert_eq!(picked(&[5, 6], "1"), Ok(6));
+        assert_eq!(picked(&[5, 6], "cpu"), Ok(9));
+        let error = |devices: &[u8]| picked(devices, "2").unwrap_err();
+        assert_eq!(error(&[5, 6]), "there is no device 2: they are 0 to 1");
+        assert_eq!(error(&[5]), "there is no device 2: the only one is 0");
+        assert_eq!(error(&[]), "there is no device 2: no GPU was found");
+        assert!("gpu".parse::<Choice>().is_err());
+    }
+
+    #[test]
+    fn a_panic_of_a_driver_becomes_an_error_with_its_words() {
+        let error = without_panic(|| -> u8 { panic!("libfoo.so is missing") }).unwrap_err();
+        assert_eq!(error.to_string(), "libfoo.so is missing");
+    }
+
+    #[test]
+    fn the_device_of_the_tests_says_what_it_can() {
+        let device = open(None).unwrap();
+        let found = Capabilities::of(&device);
+        assert_eq!(found.backend, Backend::built());
+        assert!(found.dtypes.iter().any(|dtype| dtype == "f32"), "{found}");
+        assert!(found.to_string().contains(&found.name));
+    }
+}

@@ -1,0 +1,141 @@
+//! LibTorch: the libraries of the `torch` package of PyPI, or those that `LIBTORCH` names.
+
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::python::Venv;
+use super::{Environment, folder, has_nvidia_driver, library_path};
+
+/// The version that `burn-tch` 0.22 binds.
+const VERSION: &str = "2.9.0";
+
+/// What the processor's library is linked with, whether or not there is a GPU.
+const LINKED: [&str; 2] = ["nvidia-cuda-runtime-cu12", "nvidia-cuda-cupti-cu12"];
+
+/// Libraries that a program without CUDA is linked with.
+const LIBRARIES: [&str; 3] = ["libtorch.so", "libtorch_cpu.so", "libc10.so"];
+
+/// Whether PyPI's package for this system is built for CUDA, and can be had without.
+const CUDA_PACKAGE: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
+
+pub(super) fn install(cuda: bool) -> Result<()> {
+    if let Some(given) = env::var_os("LIBTORCH") {
+        check(Path::new(&given)).context("LIBTORCH is set, so nothing was installed")?;
+        return Ok(());
+    }
+    let venv = Venv::make(&folder("libtorch")?)?;
+    let torch = format!("torch=={VERSION}");
+    let whole = cuda || has_nvidia_driver() || !CUDA_PACKAGE;
+    if whole {
+        venv.install(&[&torch])?;
+    } else {
+        // The package asks for 5 GB of CUDA, of which a program on the processor loads two small libraries.
+        venv.install(&["--no-deps", &torch])?;
+        let needed = venv.output(&requirements_script())?;
+        let needed: Vec<&str> = needed.lines().collect();
+        ensure!(
+            needed.len() == LINKED.len(),
+            "torch {VERSION} asks for {needed:?} and not for {LINKED:?}"
+        );
+        venv.install(&[&["--no-deps"], &needed[..]].concat())?;
+    }
+    lay_out(&venv.packages()?, whole)?;
+    check(&root()?)
+}
+
+/// Prints those of torch's requirements that are in `LINKED`, one a line.
+fn requirements_script() -> String {
+    let names = LINKED.map(|name| format!("'{name}=='")).join(", ");
+    format!(
+        "from importlib.metadata import requires\n\
+         for r in requires('torch'):\n    \
+         if r.startswith(({names})): print(r.split(';')[0].strip())"
+    )
+}
+
+/// What `LIBTORCH` is to be: folders `include` and `lib`, and `nvidia` two above the libraries, where they look.
+fn root() -> Result<PathBuf> {
+    Ok(folder("libtorch")?.join("layout/torch"))
+}
+
+/// Makes the folder of [`root`], of links to the installed packages.
+///
+/// Without CUDA it leaves `libtorch_cuda.so` out, by which the build knows that there is none.
+fn lay_out(packages: &Path, whole: bool) -> Result<()> {
+    let root = root()?;
+    let layout = root.parent().context("a folder above")?;
+    if layout.exists() {
+        fs::remove_dir_all(layout).with_context(|| layout.display().to_string())?;
+    }
+    fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
+    link(&packages.join("torch/include"), &root.join("include"))?;
+    if packages.join("nvidia").exists() {
+        link(&packages.join("nvidia"), &layout.join("nvidia"))?;
+    }
+    let libraries = packages.join("torch/lib");
+    if whole {
+        return link(&libraries, &root.join("lib"));
+    }
+    fs::create_dir(root.join("lib"))?;
+    for name in LIBRARIES.iter().chain(&["libgomp.so.1"]) {
+        if libraries.join(name).exists() {
+            link(&libraries.join(name), &root.join("lib").join(name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn link(from: &Path, to: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(from, to).with_context(|| to.display().to_string())
+}
+
+#[cfg(not(unix))]
+fn link(from: &Path, _to: &Path) -> Result<()> {
+    bail!(
+        "{}: on this system LIBTORCH has to name an unpacked libtorch {VERSION}",
+        from.display()
+    )
+}
+
+/// Whether `root` is a LibTorch that can be built with.
+fn check(root: &Path) -> Result<()> {
+    let library = if cfg!(target_os = "macos") {
+        "lib/libtorch_cpu.dylib"
+    } else if cfg!(windows) {
+        "lib/torch_cpu.dll"
+    } else {
+        "lib/libtorch_cpu.so"
+    };
+    for part in [library, "include/torch/csrc/api/include/torch/torch.h"] {
+        let path = root.join(part);
+        if !path.exists() {
+            bail!(
+                "{}: not found; LIBTORCH names a folder with `lib` and `include` of LibTorch {VERSION}, or is unset \
+                 for `cargo xtask setup libtorch` to fetch one",
+                path.display()
+            );
+        }
+    }
+    Ok(())
+}
+
+/// `LIBTORCH` and where its libraries are.
+pub(super) fn environment() -> Result<Environment> {
+    let root = match env::var_os("LIBTORCH") {
+        Some(given) => PathBuf::from(given),
+        None if env::var_os("LIBTORCH_USE_PYTORCH").is_some() => return Ok(Vec::new()),
+        None => {
+            let root = root()?;
+            if !root.join("lib").exists() {
+                bail!("LibTorch is not here yet: `cargo xtask setup libtorch` fetches it (1 GB)");
+            }
+            root
+        }
+    };
+    check(&root)?;
+    let library_path = library_path(&[root.join("lib")])?;
+    Ok(vec![("LIBTORCH", root.into_os_string()), library_path])
+}
