@@ -1,7 +1,7 @@
 //! The forward-with-pullback of a contrastive batch, in one piece or in micro-batches.
 
 use burn::tensor::{Bool, Int, Tensor};
-use checkpointing::{Gradients, Link, Passenger, Policy, Pullback, Seed, State, forward};
+use checkpointing::{Gradients, Link, Policy, Pullback, Seed, State, forward};
 use text_encoder::TextEncoder;
 use vision_encoder::VisionEncoder;
 
@@ -60,13 +60,19 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
         .split_last()
         .expect("a step needs at least one batch");
     let towers = Towers::new(model, config.policy);
+    let states = |batch: &Batch| {
+        [
+            model.vision.input(batch.pixels.clone()),
+            model.text.input(batch.ids.clone(), batch.mask.clone()),
+        ]
+    };
     let seed_of = |index: usize| seed.child(index as u64);
     let mut pieces: Vec<[Feature; 2]> = cached
         .iter()
         .enumerate()
-        .map(|(index, batch)| towers.features(batch, seed_of(index)))
+        .map(|(index, batch)| towers.features(states(batch), seed_of(index)))
         .collect();
-    let (features, pullbacks) = towers.record(last, seed_of(cached.len()));
+    let (features, pullbacks) = towers.record(states(last), seed_of(cached.len()));
     pieces.push(features);
 
     let joined = |side: usize| {
@@ -97,7 +103,8 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
             last_cotangents = Some(pulled);
             break;
         }
-        towers.pull_again(&cached[index], seed_of(index), pulled, &mut gradients);
+        let states = states(&cached[index]);
+        towers.pull_again(states, seed_of(index), pulled, &mut gradients);
     }
     if let Some(pulled) = last_cotangents {
         pull(pullbacks, pulled, &mut gradients);
@@ -162,7 +169,7 @@ impl<'a> Towers<'a> {
         }
     }
 
-    fn features(&self, batch: &Batch, seed: Seed) -> [Feature; 2] {
+    fn features(&self, [picture, caption]: [State; 2], seed: Seed) -> [Feature; 2] {
         let run = |chain: &[&dyn Link], state, seed: Seed| {
             let output = chain
                 .iter()
@@ -173,23 +180,27 @@ impl<'a> Towers<'a> {
             Feature::new(output)
         };
         [
-            run(&self.vision, picture_state(batch), seed.child(0)),
-            run(&self.text, caption_state(batch), seed.child(1)),
+            run(&self.vision, picture, seed.child(0)),
+            run(&self.text, caption, seed.child(1)),
         ]
     }
 
-    fn record(&self, batch: &Batch, seed: Seed) -> ([Feature; 2], [Pullback<'_>; 2]) {
+    fn record(
+        &self,
+        [picture, caption]: [State; 2],
+        seed: Seed,
+    ) -> ([Feature; 2], [Pullback<'_>; 2]) {
         let (image, image_pullback) = forward(
             &self.vision,
             &self.policy.schedule(self.vision.len()),
-            picture_state(batch),
+            picture,
             seed.child(0),
             false,
         );
         let (text, text_pullback) = forward(
             &self.text,
             &self.policy.schedule(self.text.len()),
-            caption_state(batch),
+            caption,
             seed.child(1),
             false,
         );
@@ -204,16 +215,13 @@ impl Towers<'_> {
     /// Runs the towers again for the pullback; one in which nothing trains is left alone.
     fn pull_again(
         &self,
-        batch: &Batch,
+        [picture, caption]: [State; 2],
         seed: Seed,
         cotangents: [Tensor<3>; 2],
         gradients: &mut Gradients,
     ) {
         let [image, text] = cotangents;
-        let sides = [
-            (&self.vision, picture_state(batch), image),
-            (&self.text, caption_state(batch), text),
-        ];
+        let sides = [(&self.vision, picture, image), (&self.text, caption, text)];
         for (side, (chain, state, cotangent)) in sides.into_iter().enumerate() {
             if chain.iter().any(|link| link.trains()) {
                 let schedule = self.policy.schedule(chain.len());
@@ -222,18 +230,6 @@ impl Towers<'_> {
                 pullback.pull_into(vec![cotangent], &mut |part| gradients.merge(part));
             }
         }
-    }
-}
-
-fn picture_state(batch: &Batch) -> State {
-    State::default().with("pixels", Passenger::Pixels(batch.pixels.clone()))
-}
-
-fn caption_state(batch: &Batch) -> State {
-    let state = State::default().with("ids", Passenger::Ids(batch.ids.clone()));
-    match &batch.mask {
-        None => state,
-        Some(mask) => state.with("mask", Passenger::Mask(mask.clone())),
     }
 }
 

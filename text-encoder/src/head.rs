@@ -6,7 +6,7 @@ use burn::{
 };
 use checkpointing::{Seed, Segment, State};
 use peft::{Linear, LinearConfig};
-use transformer::LayerNorm;
+use transformer::{LayerNorm, POOLED, pick_token};
 
 use crate::{TextConfig, TextPooling};
 
@@ -53,46 +53,46 @@ impl TextHead {
 
     /// The pooled token before the projection. Shapes: `[batch, tokens, d_model]`, ids
     /// `[batch, tokens]` -> `[batch, 1, d_model]`.
-    pub fn pool(&self, hidden: Tensor<3>, ids: Option<Tensor<2, Int>>) -> Tensor<3> {
+    pub fn pool(&self, hidden: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<3> {
         // The norm works token by token: pool first, and it touches one token only.
-        let pooled = self.tokens(self.pick(hidden, ids));
+        let place = self.place(ids);
+        let place = match hidden.is_autodiff() {
+            true => place.autodiff(),
+            false => place,
+        };
+        self.after_pooling(pick_token(hidden, place))
+    }
+
+    fn after_pooling(&self, token: Tensor<3>) -> Tensor<3> {
+        let pooled = self.tokens(token);
         match &self.pooler {
             None => pooled,
             Some(pooler) => pooler.forward(pooled).tanh(),
         }
     }
 
-    fn pick(&self, hidden: Tensor<3>, ids: Option<Tensor<2, Int>>) -> Tensor<3> {
-        let [batch, tokens, d_model] = hidden.dims();
-        let place = match self.pooling {
-            TextPooling::First => return hidden.slice([0..batch, 0..1, 0..d_model]),
-            TextPooling::Last => return hidden.slice([0..batch, tokens - 1..tokens, 0..d_model]),
-            TextPooling::HighestId => ids.expect("pooling reads the token ids").argmax(1),
-            TextPooling::FirstOf(id) => ids
-                .expect("pooling reads the token ids")
-                .equal_elem(id)
-                .int()
-                .argmax(1),
-        };
-        let device = hidden.device();
-        let place: Tensor<1, Int> = place.reshape([batch]);
-        let starts = Tensor::<1, Int>::arange(0..batch as i64, &place.device()) * tokens as i64;
-        let row = place.cast(starts.dtype()) + starts;
-        let row = if device.is_autodiff() {
-            row.autodiff()
-        } else {
-            row
-        };
-        let flat: Tensor<2> = hidden.reshape([batch * tokens, d_model]);
-        flat.select(0, row).reshape([batch, 1, d_model])
+    /// The place of the pooled token. Shapes: `[batch, tokens] -> [batch, 1]`.
+    pub(crate) fn place(&self, ids: Tensor<2, Int>) -> Tensor<2, Int> {
+        let [batch, tokens] = ids.dims();
+        match self.pooling {
+            TextPooling::First => Tensor::zeros([batch, 1], &ids.device()),
+            TextPooling::Last => Tensor::full([batch, 1], tokens as i64 - 1, &ids.device()),
+            TextPooling::HighestId => ids.argmax(1),
+            TextPooling::FirstOf(id) => ids.equal_elem(id).int().argmax(1),
+        }
     }
 }
 
 impl Segment for TextHead {
     fn forward(&self, input: State, _seed: Seed) -> State {
-        let ids = input.ids("ids");
-        input.map_hidden(|hidden| {
-            let pooled = self.pool(hidden, ids);
+        let ids = input.ids("ids").expect("pooling reads the token ids");
+        let is_pooled = input.ids(POOLED).is_some();
+        input.without(POOLED).map_hidden(|hidden| {
+            let pooled = match is_pooled {
+                false => self.pool(hidden, ids),
+                // The last block has left nothing but the pooled token.
+                true => self.after_pooling(hidden),
+            };
             match &self.projection {
                 None => pooled,
                 Some(projection) => projection.forward(pooled),

@@ -2,11 +2,11 @@
 
 use burn::{
     module::{Module, ModuleDisplay},
-    tensor::Device,
+    tensor::{Bool, Device, Int, Tensor},
 };
-use checkpointing::Link;
+use checkpointing::{Link, Passenger, State};
 use peft::LinearConfig;
-use transformer::{Block, NormOrder};
+use transformer::{Block, BlockConfig, NormOrder, POOLED};
 
 use crate::{TextConfig, TextEmbed, TextHead};
 
@@ -18,6 +18,22 @@ pub trait TextEncoder: Module + ModuleDisplay + Sync {
 
     /// Width of the features.
     fn d_output(&self) -> usize;
+
+    /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state may carry it to
+    /// the chain as [`POOLED`].
+    fn pooled(&self, input: &State) -> Option<Tensor<2, Int>>;
+
+    /// The state that makes features of captions, ids and mask `[batch, tokens]`, and of nothing else.
+    fn input(&self, ids: Tensor<2, Int>, mask: Option<Tensor<2, Bool>>) -> State {
+        let mut state = State::default().with("ids", Passenger::Ids(ids));
+        if let Some(mask) = mask {
+            state = state.with("mask", Passenger::Mask(mask));
+        }
+        match self.pooled(&state) {
+            None => state,
+            Some(place) => state.with(POOLED, Passenger::Ids(place)),
+        }
+    }
 }
 
 /// A text transformer of any of the families [`TextConfig`] knows.
@@ -37,8 +53,10 @@ impl TextConfig {
     pub fn init(&self, device: &Device) -> TextTransformer {
         TextTransformer {
             embed: TextEmbed::new(self, device),
-            blocks: (0..self.n_layers)
-                .map(|_| self.init_block(device))
+            blocks: self
+                .block()
+                .tower(self.n_layers)
+                .map(|block| self.init_block(&block, device))
                 .collect(),
             head: TextHead::new(self, device),
             d_output: self.d_output.unwrap_or(self.d_model),
@@ -47,8 +65,8 @@ impl TextConfig {
 
     /// One block, drawn as CLIP draws its text tower: branches that end in the residual sum start
     /// smaller the deeper the tower.
-    fn init_block(&self, device: &Device) -> Block {
-        let mut block = self.block().init(device);
+    fn init_block(&self, config: &BlockConfig, device: &Device) -> Block {
+        let mut block = config.init(device);
         if self.norm_order == NormOrder::Post {
             return block;
         }
@@ -80,5 +98,10 @@ impl TextEncoder for TextTransformer {
 
     fn d_output(&self) -> usize {
         self.d_output
+    }
+
+    fn pooled(&self, input: &State) -> Option<Tensor<2, Int>> {
+        let ids = input.ids("ids").expect("the chain needs token ids `ids`");
+        Some(self.head.place(ids))
     }
 }

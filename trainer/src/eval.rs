@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use anyhow::{Context, bail, ensure};
 use burn::tensor::{Device, Tensor};
-use checkpointing::{Passenger, Seed, State};
+use checkpointing::{Seed, State};
 use data::{Groups, Ledger, Source, Templates};
 use fusion::normalise;
 use serde::Serialize;
@@ -71,10 +71,7 @@ impl Evaluator<'_> {
     pub fn text_features<S: AsRef<str>>(&self, captions: &[S]) -> anyhow::Result<Tensor<2>> {
         let parts = captions.chunks(BATCH).map(|captions| {
             let batch = self.inputs.captions(captions)?.captions_on(self.device);
-            let mut state = State::default().with("ids", Passenger::Ids(batch.0));
-            if let Some(mask) = batch.1 {
-                state = state.with("mask", Passenger::Mask(mask));
-            }
+            let state = self.model.text.input(batch.0, batch.1);
             Ok(run(&self.model.text.segments(), state))
         });
         Ok(Tensor::cat(parts.collect::<anyhow::Result<Vec<_>>>()?, 0))
@@ -103,8 +100,8 @@ impl Evaluator<'_> {
                 continue;
             }
             read.extend(pictures.iter().map(|(row, _)| *row));
-            let pixels = Passenger::Pixels(pixels_on(&pictures, self.image_size, self.device));
-            let state = State::default().with("pixels", pixels);
+            let pixels = pixels_on(&pictures, self.image_size, self.device);
+            let state = self.model.vision.input(pixels);
             parts.push(run(&self.model.vision.segments(), state));
         }
         bar.finish_and_clear();

@@ -11,6 +11,7 @@ use crate::{
     LayerNorm,
     dropout::dropout,
     host::{HostTensor, Kernel, dot_by, exp, for_rows, largest, map_lanes, vectorise},
+    pooled::PooledToken,
 };
 
 /// Sizes of an [`Attention`].
@@ -108,10 +109,32 @@ impl Attention {
         mask: Option<&Tensor<2, Bool>>,
         seed: Seed,
     ) -> Tensor<3> {
+        self.mix(queries, keys, mask, self.causal, seed)
+    }
+
+    /// Attention of one query of each sequence, `[batch, 1, d_model]`, to all that `seen` tells, `[batch, keys]`.
+    pub(crate) fn forward_one(
+        &self,
+        query: Tensor<3>,
+        keys: Tensor<3>,
+        seen: Option<&Tensor<2, Bool>>,
+        seed: Seed,
+    ) -> Tensor<3> {
+        self.mix(query, keys, seen, false, seed)
+    }
+
+    fn mix(
+        &self,
+        queries: Tensor<3>,
+        keys: Tensor<3>,
+        mask: Option<&Tensor<2, Bool>>,
+        causal: bool,
+        seed: Seed,
+    ) -> Tensor<3> {
         let q = self.normed(&self.query_norm, self.heads(self.query.forward(queries)));
         let k = self.normed(&self.key_norm, self.heads(self.key.forward(keys.clone())));
         let v = self.heads(self.value.forward(keys));
-        let weights = dropout(self.weights(q, k, mask), self.dropout, seed);
+        let weights = dropout(self.weights(q, k, mask, causal), self.dropout, seed);
         self.output.forward(self.merge(weights.matmul(v)))
     }
 
@@ -148,59 +171,23 @@ impl Attention {
         q: Tensor<4>,
         k: Tensor<4>,
         mask: Option<&Tensor<2, Bool>>,
+        causal: bool,
     ) -> Tensor<4> {
         let scale = self.scale(&q);
         let scores = q.matmul(k.swap_dims(2, 3));
         match HostTensor::open(scores) {
-            Ok(scores) => self.softmax_host(scores, scale, mask),
-            Err(scores) => self.softmax_tensor(scores * scale, mask),
+            Ok(scores) => softmax_host(scores, scale, mask, causal),
+            Err(scores) => softmax_tensor(scores * scale, mask, causal),
         }
+    }
+
+    /// Whether a token sees only itself and those before it.
+    pub(crate) fn is_causal(&self) -> bool {
+        self.causal
     }
 
     fn scale(&self, heads: &Tensor<4>) -> f32 {
         1.0 / (heads.dims()[3] as f32).sqrt()
-    }
-
-    fn softmax_tensor(&self, scores: Tensor<4>, mask: Option<&Tensor<2, Bool>>) -> Tensor<4> {
-        let [_, _, queries, keys] = scores.dims();
-        let mut scores = scores;
-        if self.causal {
-            let hidden: Vec<bool> = (0..queries)
-                .flat_map(|q| (0..keys).map(move |k| k > q))
-                .collect();
-            let data = TensorData::new(hidden, [1, 1, queries, keys]);
-            let hidden = Tensor::<4, Bool>::from_data(data, &scores.device());
-            scores = scores.mask_fill(hidden, f32::MIN);
-        }
-        if let Some(mask) = mask {
-            let hidden = mask.clone().bool_not().unsqueeze_dims::<4>(&[1, 2]);
-            scores = scores.mask_fill(hidden, f32::MIN);
-        }
-        softmax(scores, 3)
-    }
-
-    /// Scale, mask and softmax in one pass over the scores.
-    fn softmax_host(
-        &self,
-        scores: HostTensor<4>,
-        scale: f32,
-        mask: Option<&Tensor<2, Bool>>,
-    ) -> Tensor<4> {
-        let mut scores = scores;
-        let [_, heads, queries, keys] = scores.dims();
-        let real: Option<Vec<bool>> =
-            mask.map(|mask| mask.clone().into_data().iter::<bool>().collect());
-        for_rows(scores.slice_mut(), keys, |first, scores| {
-            vectorise(Softmax {
-                scores,
-                first,
-                shape: [heads, queries, keys],
-                scale,
-                causal: self.causal,
-                real: real.as_deref(),
-            });
-        });
-        scores.close()
     }
 
     /// The cotangents of `(q, k, v)` for the cotangent of the mixed values. Shapes: weights
@@ -220,19 +207,72 @@ impl Attention {
         [q_cotangent, k_cotangent, v_cotangent]
     }
 
-    /// The pullback of the three input maps, for one input. Shapes: all `[rows, d_model]`.
+    /// The pullback of the three input maps. Shapes: all `[rows, d_model]`; with a pooled token its query's `[batch,
+    /// d_model]`.
     pub(crate) fn pull_qkv(
         &self,
         input: Tensor<2>,
         cotangents: [Tensor<2>; 3],
+        pooled: Option<&PooledToken>,
         sink: &mut dyn FnMut(ParamId, Tensor<1>),
     ) -> Tensor<2> {
         let [q, k, v] = cotangents;
-        self.query.pull_parameters(input.clone(), q.clone(), sink);
+        let queries = match pooled {
+            None => input.clone(),
+            Some(pooled) => pooled.pick(input.clone()),
+        };
+        self.query.pull_parameters(queries, q.clone(), sink);
         self.key.pull_parameters(input.clone(), k.clone(), sink);
         self.value.pull_parameters(input, v.clone(), sink);
-        self.query.pull_input(q) + self.key.pull_input(k) + self.value.pull_input(v)
+        let all = self.key.pull_input(k) + self.value.pull_input(v);
+        let queries = self.query.pull_input(q);
+        match pooled {
+            None => all + queries,
+            Some(pooled) => pooled.put(all, queries),
+        }
     }
+}
+
+fn softmax_tensor(scores: Tensor<4>, mask: Option<&Tensor<2, Bool>>, causal: bool) -> Tensor<4> {
+    let [_, _, queries, keys] = scores.dims();
+    let mut scores = scores;
+    if causal {
+        let hidden: Vec<bool> = (0..queries)
+            .flat_map(|q| (0..keys).map(move |k| k > q))
+            .collect();
+        let data = TensorData::new(hidden, [1, 1, queries, keys]);
+        let hidden = Tensor::<4, Bool>::from_data(data, &scores.device());
+        scores = scores.mask_fill(hidden, f32::MIN);
+    }
+    if let Some(mask) = mask {
+        let hidden = mask.clone().bool_not().unsqueeze_dims::<4>(&[1, 2]);
+        scores = scores.mask_fill(hidden, f32::MIN);
+    }
+    softmax(scores, 3)
+}
+
+/// Scale, mask and softmax in one pass over the scores.
+fn softmax_host(
+    scores: HostTensor<4>,
+    scale: f32,
+    mask: Option<&Tensor<2, Bool>>,
+    causal: bool,
+) -> Tensor<4> {
+    let mut scores = scores;
+    let [_, heads, queries, keys] = scores.dims();
+    let real: Option<Vec<bool>> =
+        mask.map(|mask| mask.clone().into_data().iter::<bool>().collect());
+    for_rows(scores.slice_mut(), keys, |first, scores| {
+        vectorise(Softmax {
+            scores,
+            first,
+            shape: [heads, queries, keys],
+            scale,
+            causal,
+            real: real.as_deref(),
+        });
+    });
+    scores.close()
 }
 
 /// Turns rows of scores into attention weights.
@@ -362,18 +402,13 @@ mod tests {
         );
         for causal in [false, true] {
             for mask in [None, Some(&mask)] {
-                let config = AttentionConfig {
-                    causal,
-                    ..AttentionConfig::new(6, 3)
-                };
-                let layer = config.init(&device);
                 let scores =
                     Tensor::<4>::random([2, 3, 5, 5], Distribution::Normal(0.0, 4.0), &device);
                 let Ok(host) = HostTensor::open(scores.clone()) else {
                     panic!("flex is host memory");
                 };
-                let got = layer.softmax_host(host, 0.7, mask);
-                let want = layer.softmax_tensor(scores.clone() * 0.7, mask);
+                let got = softmax_host(host, 0.7, mask, causal);
+                let want = softmax_tensor(scores.clone() * 0.7, mask, causal);
                 testing::assert_close(&got, &want, 1e-6);
 
                 let pulled = pull_softmax(got.clone(), scores.clone(), 0.7);

@@ -2,11 +2,14 @@
 
 use burn::{
     module::{Initializer, Module, Param, ParamId},
-    tensor::{Bool, Device, Tensor},
+    tensor::{Bool, Device, Int, Tensor},
 };
 use checkpointing::{Gradients, Pulled, Seed, Segment, State, Tape, record_with_autodiff};
 
-use crate::{Activation, Attention, AttentionConfig, LayerNorm, Mlp, dropout::dropout};
+use crate::{
+    Activation, Attention, AttentionConfig, LayerNorm, Mlp, POOLED, dropout::dropout, pick_token,
+    pooled::PooledToken,
+};
 
 /// Where a block normalises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct BlockConfig {
     pub layer_scale: Option<f64>,
     /// Dropout on both branches in training.
     pub dropout: f64,
+    /// Whether it is the last of a tower: it then computes the pooled token alone, where the state carries [`POOLED`].
+    pub is_last: bool,
 }
 
 impl BlockConfig {
@@ -48,7 +53,16 @@ impl BlockConfig {
             norm_order: NormOrder::Pre,
             layer_scale: None,
             dropout: 0.0,
+            is_last: false,
         }
+    }
+
+    /// The blocks of a tower of `n_layers`.
+    pub fn tower(&self, n_layers: usize) -> impl Iterator<Item = Self> {
+        (1..=n_layers).map(move |layer| Self {
+            is_last: layer == n_layers,
+            ..self.clone()
+        })
     }
 
     /// Initialises the block.
@@ -68,12 +82,13 @@ impl BlockConfig {
             mlp_scale: scale(),
             norm_order: self.norm_order,
             dropout: self.dropout,
+            is_last: self.is_last,
         }
     }
 }
 
 /// One transformer block. Reads the passenger mask `"mask"` (true for real tokens), if there is
-/// one.
+/// one; the last of a tower also [`POOLED`].
 #[derive(Module, Debug)]
 pub struct Block {
     /// Before attention, or after its residual sum.
@@ -91,6 +106,7 @@ pub struct Block {
     #[module(skip)]
     norm_order: NormOrder,
     dropout: f64,
+    is_last: bool,
 }
 
 impl Block {
@@ -102,9 +118,26 @@ impl Block {
         dropout(x, self.dropout, seed)
     }
 
-    fn attend(&self, x: Tensor<3>, mask: Option<&Tensor<2, Bool>>, seed: Seed) -> Tensor<3> {
-        let x = self.attention.forward(x.clone(), x, mask, seed.child(0));
+    /// The attention branch. `queries` are the tokens themselves, or the one that is pooled, which `seen` is then of.
+    fn attend(
+        &self,
+        queries: Tensor<3>,
+        tokens: Tensor<3>,
+        seen: Option<&Tensor<2, Bool>>,
+        is_pooled: bool,
+        seed: Seed,
+    ) -> Tensor<3> {
+        let child = seed.child(0);
+        let x = match is_pooled {
+            false => self.attention.forward(queries, tokens, seen, child),
+            true => self.attention.forward_one(queries, tokens, seen, child),
+        };
         self.branch(x, &self.attention_scale, seed.child(1))
+    }
+
+    /// The place of the token that is pooled, `[batch, 1]`, if only that is to be computed.
+    fn pooled(&self, input: &State) -> Option<Tensor<2, Int>> {
+        input.ids(POOLED).filter(|_| self.is_last)
     }
 
     fn feed(&self, x: Tensor<3>, seed: Seed) -> Tensor<3> {
@@ -123,18 +156,37 @@ impl Block {
 
 impl Segment for Block {
     fn forward(&self, input: State, seed: Seed) -> State {
-        let mask = input.mask("mask");
-        input.map_hidden(|x| match self.norm_order {
-            NormOrder::Pre => {
-                let normed = self.attention_norm.forward(x.clone());
-                let x = x + self.attend(normed, mask.as_ref(), seed);
-                let normed = self.mlp_norm.forward(x.clone());
-                x + self.feed(normed, seed)
-            }
-            NormOrder::Post => {
-                let sum = x.clone() + self.attend(x, mask.as_ref(), seed);
-                let x = self.attention_norm.forward(sum);
-                self.mlp_norm.forward(x.clone() + self.feed(x, seed))
+        let (mask, pooled) = (input.mask("mask"), self.pooled(&input));
+        let is_pooled = pooled.is_some();
+        input.map_hidden(|x| {
+            let [_, tokens, _] = x.dims();
+            let queries = |x: &Tensor<3>| match &pooled {
+                None => x.clone(),
+                Some(place) => pick_token(x.clone(), place.clone()),
+            };
+            let seen = match &pooled {
+                None => mask,
+                Some(place) => {
+                    let token = PooledToken::new(place.clone(), tokens);
+                    token.sees(tokens, self.attention.is_causal(), mask)
+                }
+            };
+            match self.norm_order {
+                NormOrder::Pre => {
+                    let normed = self.attention_norm.forward(x.clone());
+                    let branch =
+                        self.attend(queries(&normed), normed, seen.as_ref(), is_pooled, seed);
+                    let x = queries(&x) + branch;
+                    let normed = self.mlp_norm.forward(x.clone());
+                    x + self.feed(normed, seed)
+                }
+                NormOrder::Post => {
+                    let queries = queries(&x);
+                    let sum =
+                        queries.clone() + self.attend(queries, x, seen.as_ref(), is_pooled, seed);
+                    let x = self.attention_norm.forward(sum);
+                    self.mlp_norm.forward(x.clone() + self.feed(x, seed))
+                }
             }
         })
     }
@@ -145,6 +197,9 @@ impl Segment for Block {
         }
         let mask = input.mask("mask");
         let [batch, tokens, d_model] = input.tensors[0].dims();
+        let pooled = self.pooled(&input);
+        let pooled = pooled.map(|place| PooledToken::new(place, tokens));
+        let queries = if pooled.is_some() { 1 } else { tokens };
         let mut saved = None;
         let output = input.map_hidden(|x| {
             let (output, kept) = Saved::record(
@@ -152,22 +207,18 @@ impl Segment for Block {
                 x.reshape([batch * tokens, d_model]),
                 [batch, tokens],
                 mask,
+                pooled,
             );
             saved = Some(kept);
-            output.reshape([batch, tokens, d_model])
+            output.reshape([batch, queries, d_model])
         });
         let tape = move |mut cotangent: Vec<Tensor<3>>| {
-            let first: Tensor<2> = cotangent.swap_remove(0).reshape([batch * tokens, d_model]);
+            let first: Tensor<2> = cotangent.swap_remove(0).reshape([batch * queries, d_model]);
             let mut gradients = Gradients::default();
             let pulled = saved.map(|saved| {
-                saved.pull(
-                    self,
-                    first,
-                    [batch, tokens],
-                    &mut |id, gradient: Tensor<1>| {
-                        gradients.add(id, gradient);
-                    },
-                )
+                saved.pull(self, first, batch, &mut |id, gradient: Tensor<1>| {
+                    gradients.add(id, gradient);
+                })
             });
             let cotangent = pulled
                 .into_iter()
@@ -191,6 +242,7 @@ struct Saved {
     mixed: Tensor<2>,
     middle: Tensor<2>,
     hidden: Tensor<2>,
+    pooled: Option<PooledToken>,
 }
 
 impl Saved {
@@ -199,19 +251,30 @@ impl Saved {
         input: Tensor<2>,
         [batch, tokens]: [usize; 2],
         mask: Option<Tensor<2, Bool>>,
+        pooled: Option<PooledToken>,
     ) -> (Tensor<2>, Self) {
         let attention = &block.attention;
-        let [rows, d_model] = input.dims();
-        let heads = |x: &Tensor<2>| attention.heads(x.clone().reshape([batch, tokens, d_model]));
+        let [_, d_model] = input.dims();
+        let heads = |x: &Tensor<2>| attention.heads(by_sequence(x.clone(), batch));
+        let queries = |all: &Tensor<2>| match &pooled {
+            None => all.clone(),
+            Some(pooled) => pooled.pick(all.clone()),
+        };
+        let (seen, causal) = match &pooled {
+            None => (mask, attention.is_causal()),
+            Some(pooled) => (pooled.sees(tokens, attention.is_causal(), mask), false),
+        };
 
         let normed = block.attention_norm.forward(input.clone());
-        let qkv = [&attention.query, &attention.key, &attention.value]
-            .map(|map| map.forward(normed.clone()));
-        drop(normed);
-        let weights = attention.weights(heads(&qkv[0]), heads(&qkv[1]), mask.as_ref());
+        let qkv = [
+            attention.query.forward(queries(&normed)),
+            attention.key.forward(normed.clone()),
+            attention.value.forward(normed),
+        ];
+        let weights = attention.weights(heads(&qkv[0]), heads(&qkv[1]), seen.as_ref(), causal);
         let mixed = attention.merge(weights.clone().matmul(heads(&qkv[2])));
-        let mixed: Tensor<2> = mixed.reshape([rows, d_model]);
-        let middle = input.clone() + attention.output.forward(mixed.clone());
+        let mixed: Tensor<2> = mixed.reshape([-1, d_model as i32]);
+        let middle = queries(&input) + attention.output.forward(mixed.clone());
         let hidden = block
             .mlp
             .fc1
@@ -227,6 +290,7 @@ impl Saved {
                 mixed,
                 middle,
                 hidden,
+                pooled,
             },
         )
     }
@@ -235,13 +299,13 @@ impl Saved {
         self,
         block: &Block,
         cotangent: Tensor<2>,
-        [batch, tokens]: [usize; 2],
+        batch: usize,
         sink: &mut dyn FnMut(ParamId, Tensor<1>),
     ) -> Tensor<2> {
         let (attention, mlp) = (&block.attention, &block.mlp);
-        let [rows, d_model] = cotangent.dims();
-        let heads = |x: Tensor<2>| attention.heads(x.reshape([batch, tokens, d_model]));
-        let merge = |x: Tensor<4>| attention.merge(x).reshape([rows, d_model]);
+        let [_, d_model] = cotangent.dims();
+        let heads = |x: Tensor<2>| attention.heads(by_sequence(x, batch));
+        let merge = |x: Tensor<4>| attention.merge(x).reshape([-1, d_model as i32]);
 
         let active_cotangent = mlp.fc2.pull_input(cotangent.clone());
         let (active, hidden) = mlp.activation().pull(self.hidden, active_cotangent);
@@ -259,7 +323,20 @@ impl Saved {
             .pull_core(self.qkv.map(heads), self.weights, heads(mixed))
             .map(merge);
         let normed = block.attention_norm.forward(self.input.clone());
-        let normed = attention.pull_qkv(normed, cotangents, sink);
-        block.attention_norm.pull(self.input, normed, middle, sink)
+        let pooled = self.pooled.as_ref();
+        let normed = attention.pull_qkv(normed, cotangents, pooled, sink);
+        let residual = match pooled {
+            None => middle,
+            Some(pooled) => pooled.put(self.input.zeros_like(), middle),
+        };
+        block
+            .attention_norm
+            .pull(self.input, normed, residual, sink)
     }
+}
+
+/// `[batch * tokens, d_model] -> [batch, tokens, d_model]`.
+fn by_sequence(x: Tensor<2>, batch: usize) -> Tensor<3> {
+    let [rows, d_model] = x.dims();
+    x.reshape([batch, rows / batch.max(1), d_model])
 }

@@ -8,6 +8,7 @@ mod dropout;
 pub mod host;
 mod mlp;
 mod norm;
+mod pooled;
 mod weights;
 
 pub use activation::Activation;
@@ -17,4 +18,5 @@ pub use block_keys::BlockKeys;
 pub use dropout::dropout;
 pub use mlp::Mlp;
 pub use norm::LayerNorm;
+pub use pooled::{POOLED, pick_token};
 pub use weights::{Binding, Bindings, Layout, Weights, WeightsError, load, save, save_gradients};

@@ -2,10 +2,10 @@
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
-    tensor::{Bool, Device, Distribution, Tensor},
+    tensor::{Bool, Device, Distribution, Int, Tensor},
 };
 use checkpointing::{Link, Passenger, Policy, Pulled, Seed, Segment, State, forward};
-use transformer::{Activation, AttentionConfig, Block, BlockConfig, NormOrder};
+use transformer::{Activation, AttentionConfig, Block, BlockConfig, NormOrder, POOLED, pick_token};
 
 const DEPTH: usize = 4;
 const SHAPE: [usize; 3] = [3, 7, 12];
@@ -177,6 +177,57 @@ fn pullback_equals_whole_graph_autodiff_for_every_policy() {
                 testing::assert_within(&got, want, share * largest);
             }
             assert!(pulled.gradients.is_empty());
+        }
+    }
+}
+
+#[test]
+fn the_pooled_token_alone_is_the_same_as_among_all() {
+    let device = testing::device();
+    let share = 5e-6;
+    let places = Tensor::<2, Int>::from_data([[0], [3], [5]], &device);
+    // Dropout draws by shape: with fewer tokens it draws others.
+    let exact = cases()
+        .into_iter()
+        .filter(|case| !case.name.contains("dropout"));
+    let post = Case {
+        name: "post-norm",
+        config: BlockConfig {
+            norm_order: NormOrder::Post,
+            ..BlockConfig::new(AttentionConfig::new(12, 3), 20)
+        },
+        masked: true,
+    };
+    for case in exact.chain([post]) {
+        let tower = case.config.tower(DEPTH);
+        let blocks: Vec<Block> = tower.map(|config| config.init(&device)).collect();
+        let input = input(&case, &device);
+        let cotangent = Tensor::random([3, 1, 12], Distribution::Normal(0.0, 1.0), &device);
+        let seed = Seed::evaluation();
+        // Among all tokens: the others' cotangents are zero.
+        let rows = Tensor::<1, Int>::from_data([0, 7 + 3, 2 * 7 + 5], &device);
+        let add = burn::tensor::IndexingUpdateOp::Add;
+        let spread = Tensor::<2>::zeros([3 * 7, 12], &device).select_assign(
+            0,
+            rows,
+            cotangent.clone().reshape([3, 12]),
+            add,
+        );
+        let spread = spread.reshape(SHAPE);
+        let (all, all_cotangent, gradients) = whole_graph(&blocks, &input, &spread, seed);
+        let want = pick_token(all, places.clone());
+        let largest = gradients.iter().map(|(_, want)| testing::largest(want));
+        let largest = largest.fold(0.0, f64::max);
+        let alone = input.with(POOLED, Passenger::Ids(places.clone()));
+        for policy in [Policy::StoreAll, Policy::EveryCut] {
+            println!("{}: {policy:?}", case.name);
+            let (got, mut pulled) = pull(&blocks, policy, &alone, &cotangent, seed);
+            testing::assert_close(&got, &want, share);
+            testing::assert_close(&pulled.cotangent[0], &all_cotangent, share);
+            for (id, want) in &gradients {
+                let got = pulled.gradients.take(*id).expect("a gradient");
+                testing::assert_within(&got, want, share * largest);
+            }
         }
     }
 }

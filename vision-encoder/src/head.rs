@@ -6,7 +6,7 @@ use burn::{
 };
 use checkpointing::{Seed, Segment, State};
 use peft::{Linear, LinearConfig};
-use transformer::{Attention, AttentionConfig, LayerNorm, Mlp};
+use transformer::{Attention, AttentionConfig, LayerNorm, Mlp, POOLED};
 
 use crate::{Pooling, VisionConfig};
 
@@ -108,6 +108,10 @@ impl VisionHead {
             (Pooling::Class, _) => hidden.slice([0..batch, 0..1, 0..d_model]),
             (Pooling::None | Pooling::Attention, _) => hidden,
         };
+        self.normed(pooled)
+    }
+
+    fn normed(&self, pooled: Tensor<3>) -> Tensor<3> {
         match &self.pooled_norm {
             None => pooled,
             Some(norm) => norm.forward(pooled),
@@ -117,8 +121,13 @@ impl VisionHead {
 
 impl Segment for VisionHead {
     fn forward(&self, input: State, seed: Seed) -> State {
-        input.map_hidden(|hidden| {
-            let pooled = self.pool(hidden, seed);
+        let is_pooled = input.ids(POOLED).is_some();
+        input.without(POOLED).map_hidden(|hidden| {
+            let pooled = match is_pooled {
+                false => self.pool(hidden, seed),
+                // The last block has left nothing but the class token.
+                true => self.normed(self.tokens(hidden)),
+            };
             match &self.projection {
                 None => pooled,
                 Some(projection) => projection.forward(pooled),

@@ -2,12 +2,12 @@
 
 use burn::{
     module::{Module, ModuleDisplay},
-    tensor::Device,
+    tensor::{Device, Int, Tensor},
 };
-use checkpointing::Link;
-use transformer::Block;
+use checkpointing::{Link, Passenger, State};
+use transformer::{Block, POOLED};
 
-use crate::{PatchEmbed, VisionConfig, VisionHead};
+use crate::{PatchEmbed, Pooling, VisionConfig, VisionHead};
 
 /// A tower from pictures to features: what fusion needs to know of it.
 pub trait VisionEncoder: Module + ModuleDisplay + Sync {
@@ -17,6 +17,19 @@ pub trait VisionEncoder: Module + ModuleDisplay + Sync {
 
     /// Width of the features.
     fn d_output(&self) -> usize;
+
+    /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state may carry it to
+    /// the chain as [`POOLED`].
+    fn pooled(&self, input: &State) -> Option<Tensor<2, Int>>;
+
+    /// The state that makes features of pictures, `[batch, channels, height, width]`, and of nothing else.
+    fn input(&self, pixels: Tensor<4>) -> State {
+        let state = State::default().with("pixels", Passenger::Pixels(pixels));
+        match self.pooled(&state) {
+            None => state,
+            Some(place) => state.with(POOLED, Passenger::Ids(place)),
+        }
+    }
 }
 
 /// A vision transformer of any of the families [`VisionConfig`] knows.
@@ -29,6 +42,7 @@ pub struct VisionTransformer {
     /// From hidden states to features.
     pub head: VisionHead,
     d_output: usize,
+    pools_class: bool,
 }
 
 impl VisionConfig {
@@ -36,9 +50,12 @@ impl VisionConfig {
     pub fn init(&self, device: &Device) -> VisionTransformer {
         VisionTransformer {
             embed: PatchEmbed::new(self, device),
-            blocks: (0..self.n_layers)
-                .map(|_| self.block().init(device))
+            blocks: self
+                .block()
+                .tower(self.n_layers)
+                .map(|block| block.init(device))
                 .collect(),
+            pools_class: self.pooling == Pooling::Class,
             head: VisionHead::new(self, device),
             d_output: self.d_output.unwrap_or(self.d_model),
         }
@@ -55,5 +72,11 @@ impl VisionEncoder for VisionTransformer {
 
     fn d_output(&self) -> usize {
         self.d_output
+    }
+
+    fn pooled(&self, input: &State) -> Option<Tensor<2, Int>> {
+        let pixels = input.pixels("pixels");
+        let first = || Tensor::zeros([pixels.dims()[0], 1], &pixels.device());
+        self.pools_class.then(first)
     }
 }

@@ -220,7 +220,7 @@ fn parity_clip() {
         );
         case.compare(
             "text_pooled",
-            head.pool(text.tensors[0].clone(), text.ids("ids")),
+            head.pool(text.tensors[0].clone(), text.ids("ids").unwrap()),
         );
         let bare = case.text(None, "input_ids", |_| None);
         case.compare(
@@ -229,7 +229,7 @@ fn parity_clip() {
         );
         case.compare(
             "no_mask.text_pooled",
-            head.pool(bare.tensors[0].clone(), bare.ids("ids")),
+            head.pool(bare.tensors[0].clone(), bare.ids("ids").unwrap()),
         );
 
         case.embeds(
