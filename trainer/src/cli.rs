@@ -73,6 +73,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Export(args) => export::run(&args, &device()?),
         Command::Embed(args) => embed::run(&args, &device()?),
         Command::Data(DataCommand::Check(args)) => data_check::run(&args),
-        Command::Bench(args) => bench::run(&args, &device()?),
+        Command::Bench(mut args) => {
+            args.device = cli.device;
+            bench::run(&args, &device()?)
+        }
     }
 }

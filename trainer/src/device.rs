@@ -139,6 +139,15 @@ pub enum Choice {
     Index(usize),
 }
 
+impl std::fmt::Display for Choice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Cpu => f.write_str("cpu"),
+            Self::Index(index) => index.fmt(f),
+        }
+    }
+}
+
 impl FromStr for Choice {
     type Err = String;
 

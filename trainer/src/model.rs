@@ -48,8 +48,8 @@ fn parameter_values(model: &Model) {
     model.visit(&mut Touch);
 }
 
-/// Elements of all parameters.
-pub fn parameter_count(model: &Model) -> usize {
+/// Elements of all parameters of a module.
+pub fn parameter_count<M: Module>(model: &M) -> usize {
     struct Count(usize);
     impl ModuleVisitor for Count {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {

@@ -24,7 +24,7 @@ use crate::{
     corpus::{HostBatch, Inputs, Joined},
     eval::{self, Evaluator, Retrieval},
     loader::{Loader, Next, Position, mixture, queue},
-    memory::peak_bytes,
+    memory::peak_of,
     model::{self, Model},
     optim::{AdamW, clip_scale, gradient_norm},
     progress,
@@ -313,7 +313,7 @@ impl Training<'_> {
             return Ok(());
         }
         let samples = done as f64 * self.recipe.train.batch as f64 / self.trained.as_secs_f64();
-        let peak = peak_bytes() / (1 << 20);
+        let peak = peak_of(self.device) / (1 << 20);
         let message = format!(
             "loss {:.3}  {samples:.0} samples/s  peak {peak} MB  waited {:.1} s",
             metrics.loss,

@@ -153,20 +153,20 @@ impl Attention {
     }
 
     /// `[batch, tokens, d_model] -> [batch, n_heads, tokens, d_head]`, a view.
-    pub(crate) fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+    pub fn heads(&self, x: Tensor<3>) -> Tensor<4> {
         let [batch, tokens, d_model] = x.dims();
         x.reshape([batch, tokens, self.n_heads, d_model / self.n_heads])
             .swap_dims(1, 2)
     }
 
     /// `[batch, n_heads, tokens, d_head] -> [batch, tokens, d_model]`.
-    pub(crate) fn merge(&self, x: Tensor<4>) -> Tensor<3> {
+    pub fn merge(&self, x: Tensor<4>) -> Tensor<3> {
         let [batch, heads, tokens, d_head] = x.dims();
         x.swap_dims(1, 2).reshape([batch, tokens, heads * d_head])
     }
 
     /// Attention weights, `[batch, n_heads, queries, keys]`.
-    pub(crate) fn weights(
+    pub fn weights(
         &self,
         q: Tensor<4>,
         k: Tensor<4>,
@@ -192,7 +192,7 @@ impl Attention {
 
     /// The cotangents of `(q, k, v)` for the cotangent of the mixed values. Shapes: weights
     /// `[batch, n_heads, queries, keys]`, the others `[batch, n_heads, tokens, d_head]`.
-    pub(crate) fn pull_core(
+    pub fn pull_core(
         &self,
         [q, k, v]: [Tensor<4>; 3],
         weights: Tensor<4>,

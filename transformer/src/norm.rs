@@ -35,7 +35,7 @@ impl LayerNorm {
     /// The pullback: `residual` plus the cotangent of the input; gradients go to `sink`.
     ///
     /// Shapes: all `[rows, d_model]`.
-    pub(crate) fn pull(
+    pub fn pull(
         &self,
         input: Tensor<2>,
         cotangent: Tensor<2>,

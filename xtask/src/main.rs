@@ -35,7 +35,7 @@ enum Command {
     Embed(trainer::Args),
     /// Look at data without training: `data check SOURCE`.
     Data(trainer::Args),
-    /// Measure one case (full, checkpointed, loss, images, tokens); prints one JSON line.
+    /// Measure a case (`bench all` has them all), one JSON line each; `bench compare PEER.jsonl` prints ratios.
     Bench(trainer::Args),
     /// Install what a backend needs: `setup libtorch`.
     Setup(setup::Args),

@@ -1,0 +1,172 @@
+//! `bench`: the same work as the Python peers, one JSON line a case.
+
+mod compare;
+mod data;
+mod ops;
+mod step;
+
+use std::{path::PathBuf, process::Command, time::Instant};
+
+use anyhow::{Context, bail, ensure};
+use burn::tensor::Device;
+use clap::{Args, ValueEnum};
+use serde_json::{Map, Value, json};
+
+use crate::{cli::say, device::Choice, memory::peak_of};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Case {
+    /// A training step of CLIP ViT-S/32 with every weight trained.
+    Full,
+    /// The same, with one cut for each block and everything between recomputed.
+    Checkpointed,
+    /// The same, with the vision tower frozen.
+    LockedImage,
+    /// A contrastive batch of 8 times `--batch`, in micro-batches of `--batch`.
+    Accum,
+    /// The contrastive loss and its gradients alone, d = 512.
+    Loss,
+    /// Decode, resize, crop and normalise the pictures of a table at 224 pixels.
+    Images,
+    /// Tokenise the captions of a table, on one thread.
+    Tokens,
+    /// The operations of a step one by one, a line each.
+    Ops,
+    /// Every case above, each in a process of its own; those that read a table want `--data`.
+    All,
+    /// The cases of a file of such lines again, beside those: `bench compare PEER.jsonl`.
+    Compare,
+}
+
+impl Case {
+    fn name(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// Options of `bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// What to measure.
+    pub case: Case,
+    /// The lines to compare with (compare).
+    #[arg(value_name = "PEER.jsonl")]
+    pub peer: Option<PathBuf>,
+    /// Pairs of a step, or rows of the loss.
+    #[arg(long, default_value_t = 32)]
+    pub batch: usize,
+    /// Measured repetitions, after one that is not counted.
+    #[arg(long, default_value_t = 5)]
+    pub steps: usize,
+    /// Threads (images).
+    #[arg(long, default_value_t = 1)]
+    pub workers: usize,
+    /// A table of pictures and captions (images, tokens).
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// CLIP's vocabulary file (tokens); without it a vocabulary is learnt from the captions.
+    #[arg(long)]
+    pub vocabulary: Option<PathBuf>,
+    /// The program's `--device`, for the processes that it starts.
+    #[arg(skip)]
+    pub device: Option<Choice>,
+}
+
+/// Runs one case and prints its line.
+///
+/// # Errors
+///
+/// If an option does not fit the case, or a file cannot be read.
+pub fn run(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
+    if args.batch == 0 || args.steps == 0 {
+        bail!("--batch and --steps must be at least 1");
+    }
+    ensure!(
+        args.peer.is_some() == (args.case == Case::Compare),
+        "a file of lines goes with `bench compare PEER.jsonl`, and only there"
+    );
+    let fields = match args.case {
+        Case::Full | Case::Checkpointed | Case::LockedImage | Case::Accum => {
+            step::measure(args, device)
+        }
+        Case::Loss => step::loss(args, device),
+        Case::Images => data::images(args)?,
+        Case::Tokens => data::tokens(args)?,
+        Case::Ops => return ops::measure(args, device),
+        Case::All => return all(args),
+        Case::Compare => return compare::run(args),
+    };
+    print(&args.case.name(), fields, device);
+    Ok(())
+}
+
+fn print(case: &str, mut fields: Map<String, Value>, device: &Device) {
+    fields.insert("case".into(), json!(case));
+    fields.insert("peak_rss_mb".into(), json!(peak_of(device) / (1 << 20)));
+    say(Value::Object(fields));
+}
+
+/// Every case in a process of its own, so that each has its own peak memory.
+fn all(args: &BenchArgs) -> anyhow::Result<()> {
+    for case in Case::value_variants() {
+        let reads = matches!(case, Case::Images | Case::Tokens);
+        if matches!(case, Case::All | Case::Compare) || (reads && args.data.is_none()) {
+            continue;
+        }
+        // As the peer: a loss of 32 rows would measure nothing.
+        let batch = if *case == Case::Loss {
+            4096
+        } else {
+            args.batch
+        };
+        let mut command = again(*case, batch, args)?;
+        let status = command.status().context("starting this program again")?;
+        ensure!(status.success(), "bench {}: {status}", case.name());
+    }
+    Ok(())
+}
+
+/// This program with another case.
+fn again(case: Case, batch: usize, args: &BenchArgs) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["bench", &case.name()]);
+    for (option, value) in [
+        ("--batch", batch),
+        ("--steps", args.steps),
+        ("--workers", args.workers),
+    ] {
+        command.arg(option).arg(value.to_string());
+    }
+    if let Some(device) = args.device {
+        command.args(["--device", &device.to_string()]);
+    }
+    for (option, path) in [("--data", &args.data), ("--vocabulary", &args.vocabulary)] {
+        if let Some(path) = path {
+            command.arg(option).arg(path);
+        }
+    }
+    Ok(command)
+}
+
+/// Seconds of each of `steps` calls, after one that is not counted: `[median, least]`.
+fn timed(steps: usize, mut step: impl FnMut()) -> [f64; 2] {
+    step();
+    let mut seconds: Vec<f64> = (0..steps)
+        .map(|_| {
+            let start = Instant::now();
+            step();
+            start.elapsed().as_secs_f64()
+        })
+        .collect();
+    seconds.sort_by(f64::total_cmp);
+    [seconds[seconds.len() / 2], seconds[0]]
+}
+
+fn fields(entries: impl IntoIterator<Item = (&'static str, Value)>) -> Map<String, Value> {
+    entries
+        .into_iter()
+        .map(|(key, value)| (key.to_string(), value))
+        .collect()
+}
