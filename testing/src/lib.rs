@@ -1,12 +1,20 @@
-//! What the tests of the other crates share: a device whose draws are the same in every run, and comparisons that
-//! judge by size. Only dev-dependencies name this crate.
+#![doc = include_str!("../README.md")]
 
 use burn::tensor::{Device, Tensor};
+
+const SEED: u64 = 7041;
 
 /// The device that the enabled backend features choose, with its generator seeded.
 pub fn device() -> Device {
     let device = Device::default();
-    device.seed(7041);
+    device.seed(SEED);
+    device
+}
+
+/// A device whose memory is the host's, whichever backend the tests run on; seeded, too.
+pub fn host() -> Device {
+    let device = Device::flex();
+    device.seed(SEED);
     device
 }
 

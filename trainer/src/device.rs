@@ -27,17 +27,22 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// The one this program was built for; of several the first in Burn's own order.
+    /// The one this program was built for; of several the one that `BURN_DEVICE` names, as for Burn's own default
+    /// device, or the first in Burn's order.
     pub fn built() -> Self {
-        if cfg!(feature = "cuda") {
-            Self::Cuda
-        } else if cfg!(feature = "wgpu") {
-            Self::Wgpu
-        } else if cfg!(feature = "libtorch") {
-            Self::Libtorch
-        } else {
-            Self::Flex
-        }
+        let built = [
+            (cfg!(feature = "cuda"), Self::Cuda, "cuda"),
+            (cfg!(feature = "wgpu"), Self::Wgpu, "wgpu"),
+            (cfg!(feature = "libtorch"), Self::Libtorch, "tch"),
+            (true, Self::Flex, "flex"),
+        ];
+        let mut built = built.into_iter().filter(|(is_built, ..)| *is_built);
+        let first = built.clone().next();
+        let named = std::env::var("BURN_DEVICE").ok();
+        let named = named.and_then(|named| built.find(|(.., name)| named == *name));
+        named
+            .or(first)
+            .map_or(Self::Flex, |(_, backend, _)| backend)
     }
 
     /// As `--backend` has it.

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn host_loops_equal_tensor_operations() {
-        let device = testing::device();
+        let device = testing::host();
         for kind in [
             Activation::Gelu,
             Activation::GeluTanh,

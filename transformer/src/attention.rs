@@ -392,7 +392,7 @@ mod tests {
 
     #[test]
     fn host_softmax_equals_tensor_operations() {
-        let device = testing::device();
+        let device = testing::host();
         let mask = Tensor::<2, Bool>::from_data(
             [
                 [true, true, true, false, false],

@@ -30,6 +30,14 @@ impl Backend {
         }
     }
 
+    /// Burn's name of its device, for `BURN_DEVICE`.
+    pub(crate) fn burn_device(self) -> &'static str {
+        match self {
+            Self::Libtorch => "tch",
+            other => other.feature(),
+        }
+    }
+
     /// What is built for training: a GPU's kernels are tuned.
     pub(crate) fn features(self) -> String {
         match self {

@@ -10,18 +10,19 @@ use crate::{cargo, setup};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What computes.
-    #[arg(long, value_enum, default_value_t)]
-    backend: Backend,
+    /// What computes; may be repeated: all are built at once, and the tests run on each.
+    #[arg(long, value_enum)]
+    backend: Vec<Backend>,
+    /// Compiled with them, and not run; may be repeated.
+    #[arg(long, value_enum)]
+    also_build: Vec<Backend>,
     /// Passed to the test runner as it stands, such as a filter; doctests are then left out.
     #[arg(last = true)]
     rest: Vec<OsString>,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let environment = setup::environment(args.backend)?;
-    for mut command in commands(args, nextest_is_installed()) {
-        command.envs(environment.iter().cloned());
+    for mut command in commands(args, nextest_is_installed())? {
         let status = cargo::status(&mut command)?;
         if !status.success() {
             return Ok(cargo::exit_code(status));
@@ -33,36 +34,72 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// All tests with the default backend, as `check` runs them.
 pub(crate) fn run_all() -> Result<()> {
     let args = Args {
-        backend: Backend::default(),
+        backend: Vec::new(),
+        also_build: Vec::new(),
         rest: Vec::new(),
     };
-    commands(&args, nextest_is_installed())
-        .iter_mut()
-        .try_for_each(cargo::run)
+    let mut commands = commands(&args, nextest_is_installed())?;
+    commands.iter_mut().try_for_each(cargo::run)
 }
 
-fn commands(args: &Args, nextest: bool) -> Vec<Command> {
+fn commands(args: &Args, nextest: bool) -> Result<Vec<Command>> {
+    let backends = match &args.backend[..] {
+        [] => &[Backend::Flex],
+        named => named,
+    };
+    let built: Vec<Backend> = backends.iter().chain(&args.also_build).copied().collect();
+    let mut environment = Vec::new();
+    for backend in &built {
+        environment.extend(setup::environment(*backend)?);
+    }
+    let mut commands = Vec::new();
+    for backend in backends {
+        commands.extend(on(*backend, &built, &args.rest, nextest));
+    }
+    for command in &mut commands {
+        command.envs(environment.iter().cloned());
+    }
+    Ok(commands)
+}
+
+/// The tests on one of the backends that are built.
+fn on(backend: Backend, built: &[Backend], rest: &[OsString], nextest: bool) -> Vec<Command> {
     let mut runner = if nextest {
         cargo::cargo(&["nextest", "run"])
     } else {
         // The targets nextest runs, so that both runners mean the same tests: no benches, and doctests apart.
         cargo::cargo(&["test", "--lib", "--bins", "--tests", "--examples"])
     };
-    runner.arg("--workspace").args(features(args.backend));
-    if !args.rest.is_empty() {
-        runner.args(&args.rest);
-        return vec![runner];
+    let mut doctests = cargo::cargo(&["test", "--doc"]);
+    for command in [&mut runner, &mut doctests] {
+        command.arg("--workspace").args(features(built));
+        command.env("BURN_DEVICE", backend.burn_device());
+        if backend == Backend::Libtorch {
+            // Threads that wait for each other in a spin are no help to tests that run side by side.
+            command.env("OMP_NUM_THREADS", "1");
+        }
     }
-    let mut doctests = cargo::cargo(&["test", "--doc", "--workspace"]);
-    doctests.args(features(args.backend));
-    vec![runner, doctests]
+    let filter = match (rest, backend) {
+        // On a software renderer the others take hours.
+        ([], Backend::Wgpu) => &["parity".into()][..],
+        _ => rest,
+    };
+    if filter.is_empty() {
+        return vec![runner, doctests];
+    }
+    runner.args(filter);
+    vec![runner]
 }
 
 /// Flex comes from the crates' dev-dependencies; any other backend is asked for.
-fn features(backend: Backend) -> Vec<String> {
-    match backend {
-        Backend::Flex => Vec::new(),
-        other => vec!["--features".into(), format!("trainer/{}", other.feature())],
+fn features(built: &[Backend]) -> Vec<String> {
+    let others = built.iter().filter(|backend| **backend != Backend::Flex);
+    let features: Vec<_> = others
+        .map(|backend| format!("trainer/{}", backend.feature()))
+        .collect();
+    match features.is_empty() {
+        true => Vec::new(),
+        false => vec!["--features".into(), features.join(",")],
     }
 }
 
@@ -79,44 +116,45 @@ fn nextest_is_installed() -> bool {
 mod tests {
     use super::*;
 
-    fn lines(backend: Backend, rest: &[&str], nextest: bool) -> Vec<String> {
-        let rest = rest.iter().map(OsString::from).collect();
-        let args = Args { backend, rest };
-        commands(&args, nextest).iter().map(cargo::shown).collect()
+    fn lines(built: &[Backend], backend: Backend, rest: &[&str], nextest: bool) -> Vec<String> {
+        let rest: Vec<_> = rest.iter().map(OsString::from).collect();
+        let commands = on(backend, built, &rest, nextest);
+        commands.iter().map(cargo::shown).collect()
     }
 
     #[test]
     fn doctests_follow_the_tests_with_either_runner() {
         let doctests = "cargo test --doc --workspace";
-        assert_eq!(
-            lines(Backend::Flex, &[], true),
-            ["cargo nextest run --workspace", doctests]
-        );
-        assert_eq!(
-            lines(Backend::Flex, &[], false),
-            [
-                "cargo test --lib --bins --tests --examples --workspace",
-                doctests
-            ]
-        );
+        let flex = |nextest| lines(&[Backend::Flex], Backend::Flex, &[], nextest);
+        assert_eq!(flex(true), ["cargo nextest run --workspace", doctests]);
+        let runner = "cargo test --lib --bins --tests --examples --workspace";
+        assert_eq!(flex(false), [runner, doctests]);
     }
 
     #[test]
     fn a_filter_goes_to_the_runner_alone() {
         assert_eq!(
-            lines(Backend::Flex, &["parity"], true),
+            lines(&[Backend::Flex], Backend::Flex, &["parity"], true),
             ["cargo nextest run --workspace parity"]
         );
     }
 
     #[test]
-    fn another_backend_is_a_feature_of_the_trainer() {
-        let lines = lines(Backend::Wgpu, &[], true);
-        assert!(
-            lines
-                .iter()
-                .all(|line| line.ends_with("--features trainer/wgpu")),
-            "{lines:?}"
+    fn other_backends_are_features_of_the_trainer_built_together() {
+        let built = [Backend::Flex, Backend::Libtorch, Backend::Cuda];
+        for line in lines(&built, Backend::Libtorch, &[], true) {
+            assert!(
+                line.ends_with("--features trainer/libtorch,trainer/cuda"),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn on_wgpu_only_parity_is_tested() {
+        assert_eq!(
+            lines(&[Backend::Wgpu], Backend::Wgpu, &[], true),
+            ["cargo nextest run --workspace --features trainer/wgpu parity"]
         );
     }
 }
