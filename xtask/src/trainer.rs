@@ -1,4 +1,5 @@
-//! Starting the trainer with a backend: `cargo run --release -p trainer --features <backend> -- <subcommand> ...`.
+//! Starting the trainer with a backend: `cargo run --release -p trainer --no-default-features --features <backend> --
+//! <subcommand> ...`.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
@@ -40,7 +41,8 @@ pub(crate) fn run(subcommand: &str, args: Args) -> Result<ExitCode> {
 fn command(subcommand: &str, backend: Backend, rest: Vec<OsString>) -> Command {
     let mut command = cargo::cargo(&["run", "--release", "-p", "trainer"]);
     command
-        .args(["--features", &backend.features(), "--", subcommand])
+        .args(["--no-default-features", "--features"])
+        .args([&backend.features(), "--", subcommand])
         .args(rest);
     command
 }
@@ -128,7 +130,7 @@ mod tests {
         let command = command("train", Backend::Cuda, words("a.toml"));
         assert_eq!(
             cargo::shown(&command),
-            "cargo run --release -p trainer --features cuda,tune -- train a.toml"
+            "cargo run --release -p trainer --no-default-features --features cuda,tune -- train a.toml"
         );
         assert_eq!(command.get_current_dir(), None, "paths are the user's");
     }

@@ -17,9 +17,6 @@ const LINKED: [&str; 2] = ["nvidia-cuda-runtime-cu12", "nvidia-cuda-cupti-cu12"]
 /// Libraries that a program without CUDA is linked with.
 const LIBRARIES: [&str; 3] = ["libtorch.so", "libtorch_cpu.so", "libc10.so"];
 
-/// What glibc's allocator keeps for itself, in bytes.
-const KEPT_BYTES: &str = "4000000000";
-
 /// Whether PyPI's package for this system is built for CUDA, and can be had without.
 const CUDA_PACKAGE: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 
@@ -140,12 +137,5 @@ pub(super) fn environment() -> Result<Environment> {
     };
     check(&root)?;
     let library_path = library_path(&[root.join("lib")])?;
-    let mut environment = vec![("LIBTORCH", root.into_os_string()), library_path];
-    // glibc gives large blocks back to the system at once, to take them again page by page: a tenth of a step.
-    for name in ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"] {
-        if env::var_os(name).is_none() {
-            environment.push((name, KEPT_BYTES.into()));
-        }
-    }
-    Ok(environment)
+    Ok(vec![("LIBTORCH", root.into_os_string()), library_path])
 }
