@@ -152,11 +152,17 @@ fn again(case: Case, batch: usize, args: &BenchArgs) -> anyhow::Result<Command> 
 
 /// Seconds of each of `steps` calls, after one that is not counted: `[median, least]`.
 fn timed(steps: usize, mut step: impl FnMut()) -> [f64; 2] {
-    step();
+    timed_with(steps, || (), |()| step())
+}
+
+/// As [`timed`], of calls that take what `input` makes untimed.
+fn timed_with<T>(steps: usize, mut input: impl FnMut() -> T, mut step: impl FnMut(T)) -> [f64; 2] {
+    step(input());
     let mut seconds: Vec<f64> = (0..steps)
         .map(|_| {
+            let input = input();
             let start = Instant::now();
-            step();
+            step(input);
             start.elapsed().as_secs_f64()
         })
         .collect();

@@ -8,7 +8,7 @@ use peft::LinearConfig;
 use serde_json::json;
 use transformer::{Activation, AttentionConfig, BlockConfig, LayerNorm};
 
-use super::{BenchArgs, fields, print, timed};
+use super::{BenchArgs, fields, print, timed_with};
 use crate::optim::{AdamW, AdamWConfig};
 
 const TOKENS: usize = 50;
@@ -23,27 +23,15 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     let normal = Distribution::Normal(0.0, 1.0);
     let random = |shape: [usize; 2]| Tensor::<2>::random(shape, normal, device);
     let (x, wide) = (random([rows, WIDTH]), random([rows, HIDDEN]));
-    let report = |name: &str, shape: &[usize], op: &mut dyn FnMut()| {
-        let [median, least] = timed(args.steps, || {
-            op();
-            let _ = device.sync();
-        });
-        let fields = fields([
-            ("batch", json!(args.batch)),
-            ("shape", json!(shape)),
-            ("step_s", json!(median)),
-            ("step_min_s", json!(least)),
-        ]);
-        print(&format!("ops/{name}"), fields, device);
-    };
+    let run = Run { args, device };
 
     let fc1 = LinearConfig::new(WIDTH, HIDDEN).init(device);
     let shape = [rows, WIDTH, HIDDEN];
-    report("linear", &shape, &mut || drop(fc1.forward(x.clone())));
-    report("linear-pull-input", &shape, &mut || {
+    run.time("linear", &shape, || drop(fc1.forward(x.clone())));
+    run.time("linear-pull-input", &shape, || {
         drop(fc1.pull_input(wide.clone()));
     });
-    report("linear-pull-weight", &shape, &mut || {
+    run.time("linear-pull-weight", &shape, || {
         fc1.pull_parameters(x.clone(), wide.clone(), &mut |_, gradient| {
             drop(black_box(gradient));
         });
@@ -54,41 +42,54 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     let [q, k, v, mixed] = [heads(), heads(), heads(), heads()];
     let shape = [args.batch, HEADS, TOKENS, WIDTH / HEADS];
     let weights = attention.weights(q.clone(), k.clone(), None, false);
-    report("attention-weights", &shape, &mut || {
+    run.time("attention-weights", &shape, || {
         drop(attention.weights(q.clone(), k.clone(), None, false));
     });
-    report("attention-mix", &shape, &mut || {
+    run.time("attention-mix", &shape, || {
         drop(attention.merge(weights.clone().matmul(v.clone())));
     });
-    report("attention-pull", &shape, &mut || {
-        let qkv = [q.clone(), k.clone(), v.clone()];
-        drop(attention.pull_core(qkv, weights.clone(), mixed.clone()));
-    });
+    run.time_with(
+        "attention-pull",
+        &shape,
+        || {
+            let qkv = [own(&q), own(&k), own(&v)];
+            (qkv, own(&weights), own(&mixed))
+        },
+        |(qkv, weights, mixed)| drop(attention.pull_core(qkv, weights, mixed)),
+    );
 
     let norm = LayerNorm::new(WIDTH, 1e-5, device);
-    report("layer-norm", &[rows, WIDTH], &mut || {
+    run.time("layer-norm", &[rows, WIDTH], || {
         drop(norm.forward(x.clone()));
     });
-    report("layer-norm-pull", &[rows, WIDTH], &mut || {
-        let pulled = norm.pull(x.clone(), x.clone(), x.clone(), &mut |_, gradient| {
-            drop(black_box(gradient));
-        });
-        drop(pulled);
-    });
-    report("gelu", &[rows, HIDDEN], &mut || {
+    run.time_with(
+        "layer-norm-pull",
+        &[rows, WIDTH],
+        || [own(&x), own(&x), own(&x)],
+        |[input, cotangent, skip]| {
+            let pulled = norm.pull(input, cotangent, skip, &mut |_, gradient| {
+                drop(black_box(gradient));
+            });
+            drop(pulled);
+        },
+    );
+    run.time("gelu", &[rows, HIDDEN], || {
         drop(Activation::Gelu.forward(wide.clone()));
     });
-    report("gelu-pull", &[rows, HIDDEN], &mut || {
-        drop(Activation::Gelu.pull(wide.clone(), wide.clone()));
-    });
+    run.time_with(
+        "gelu-pull",
+        &[rows, HIDDEN],
+        || [own(&wide), own(&wide)],
+        |[input, cotangent]| drop(Activation::Gelu.pull(input, cotangent)),
+    );
 
     let block = BlockConfig::new(AttentionConfig::new(WIDTH, HEADS), HIDDEN).init(device);
     let input = State::hidden(x.clone().reshape([args.batch, TOKENS, WIDTH]));
     let shape = [args.batch, TOKENS, WIDTH];
-    report("block", &shape, &mut || {
+    run.time("block", &shape, || {
         drop(block.forward(input.clone(), Seed::evaluation()));
     });
-    report("block-and-pullback", &shape, &mut || {
+    run.time("block-and-pullback", &shape, || {
         let (output, tape) = block.record(input.clone(), Seed::evaluation(), true);
         drop(tape(output.tensors));
     });
@@ -96,7 +97,7 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     let table = LinearConfig::new(VOCABULARY, WIDTH).with_bias(false);
     let mut table = Some(table.init(device));
     let mut optimizer = AdamW::new(AdamWConfig::default());
-    report("adamw", &[VOCABULARY, WIDTH], &mut || {
+    run.time("adamw", &[VOCABULARY, WIDTH], || {
         if let Some(owned) = table.take() {
             let mut gradients = checkpointing::Gradients::default();
             gradients.add(owned.weight.id, owned.weight.val());
@@ -104,4 +105,50 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+/// A copy that shares its memory with nothing, as what a block saves for its pullback does.
+fn own<const D: usize>(x: &Tensor<D>) -> Tensor<D> {
+    x.clone().mul_scalar(1.0)
+}
+
+struct Run<'a> {
+    args: &'a BenchArgs,
+    device: &'a Device,
+}
+
+impl Run<'_> {
+    /// Prints the line of an operation.
+    fn time(&self, name: &str, shape: &[usize], mut op: impl FnMut()) {
+        self.time_with(name, shape, || (), |()| op());
+    }
+
+    /// As [`time`](Self::time), of an operation that takes what `input` makes untimed.
+    fn time_with<T>(
+        &self,
+        name: &str,
+        shape: &[usize],
+        mut input: impl FnMut() -> T,
+        mut op: impl FnMut(T),
+    ) {
+        let [median, least] = timed_with(
+            self.args.steps,
+            || {
+                let input = input();
+                let _ = self.device.sync();
+                input
+            },
+            |input| {
+                op(input);
+                let _ = self.device.sync();
+            },
+        );
+        let fields = fields([
+            ("batch", json!(self.args.batch)),
+            ("shape", json!(shape)),
+            ("step_s", json!(median)),
+            ("step_min_s", json!(least)),
+        ]);
+        print(&format!("ops/{name}"), fields, self.device);
+    }
 }
