@@ -1,6 +1,7 @@
 //! Activation functions, with the derivative in closed form.
 
 use burn::tensor::{Device, Tensor};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{HostTensor, Kernel, Known, exp, for_row_pairs, for_rows, normal_cdf, vectorise};
@@ -40,6 +41,23 @@ impl Activation {
                     Self::Relu => vectorise(Apply { x, f: relu }),
                 });
                 input.close()
+            }
+        }
+    }
+
+    /// The value, and the input again for what is still to come: `forward` of a tensor that is held elsewhere copies it
+    /// first, and this does not.
+    pub fn forward_keeping<const D: usize>(self, input: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+        match HostTensor::open(input) {
+            Err(input) => (self.forward_tensor(input.clone()), input),
+            Ok(input) => {
+                let value = match self {
+                    Self::Gelu => values(input.slice(), gelu),
+                    Self::GeluTanh => values(input.slice(), gelu_tanh),
+                    Self::QuickGelu => values(input.slice(), quick_gelu),
+                    Self::Relu => values(input.slice(), relu),
+                };
+                (input.with(value), input.close())
             }
         }
     }
@@ -118,6 +136,24 @@ fn gelu_gradient_is_exact(device: &Device) -> bool {
     })
 }
 
+/// The values of `f`, which gives value and slope, in memory that is written once.
+fn values(x: &[f32], f: impl Fn(f32) -> (f32, f32) + Copy + Sync) -> Vec<f32> {
+    let (runs, tail) = x.as_chunks();
+    let mut values = Vec::with_capacity(runs.len() + 1);
+    let runs = runs.par_iter().with_min_len(1 << 15 >> RUN.ilog2());
+    runs.map(|x| vectorise(Values { x, f }))
+        .collect_into_vec(&mut values);
+    let mut values = values.into_flattened();
+    let done = values.len();
+    values.extend(tail);
+    let x = &mut values[done..];
+    vectorise(Apply { x, f });
+    values
+}
+
+/// Elements of which [`Values`] makes an array.
+const RUN: usize = 256;
+
 fn pull_slices(
     x: &mut [f32],
     cotangent: &mut [f32],
@@ -143,6 +179,25 @@ impl<F: Fn(f32) -> (f32, f32)> Kernel for Apply<'_, F> {
         for x in self.x {
             *x = (self.f)(*x).0;
         }
+    }
+}
+
+/// As [`Apply`], into an array.
+struct Values<'a, F> {
+    x: &'a [f32; RUN],
+    f: F,
+}
+
+impl<F: Fn(f32) -> (f32, f32)> Kernel for Values<'_, F> {
+    type Output = [f32; RUN];
+
+    #[inline(always)]
+    fn call(self) -> [f32; RUN] {
+        let mut values = [0.0; RUN];
+        for (value, x) in values.iter_mut().zip(self.x) {
+            *value = (self.f)(*x).0;
+        }
+        values
     }
 }
 
@@ -219,9 +274,11 @@ mod tests {
             let got = kind.pull(x.clone(), g);
             testing::assert_close(&got.0, &want.0, share);
             testing::assert_close(&got.1, &want.1, share);
-            kind.forward(x)
-                .into_data()
-                .assert_eq(&got.0.into_data(), true);
+            let value = got.0.into_data();
+            let (kept_value, kept) = kind.forward_keeping(x.clone() * 1.0);
+            kept_value.into_data().assert_eq(&value, true);
+            kept.into_data().assert_eq(&x.clone().into_data(), true);
+            kind.forward(x).into_data().assert_eq(&value, true);
         }
     }
 }

@@ -279,7 +279,7 @@ impl Saved {
             .mlp
             .fc1
             .forward(block.mlp_norm.forward(middle.clone()));
-        let active = block.mlp.activation().forward(hidden.clone());
+        let (active, hidden) = block.mlp.activation().forward_keeping(hidden);
         let output = middle.clone() + block.mlp.fc2.forward(active);
         (
             output,

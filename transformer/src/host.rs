@@ -61,6 +61,16 @@ impl<const D: usize> HostTensor<D> {
         self.data.as_mut_slice().expect("opened as float32")
     }
 
+    /// A tensor of other elements, row-major, of this one's shape.
+    ///
+    /// # Panics
+    ///
+    /// Panics if they are more or fewer.
+    pub fn with(&self, elements: Vec<f32>) -> Tensor<D> {
+        let data = TensorData::new(elements, self.data.shape());
+        Tensor::from_data(data, &self.device)
+    }
+
     /// The tensor again.
     pub fn close(self) -> Tensor<D> {
         Tensor::from_data(self.data, &self.device)
