@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use burn::tensor::{DType, Device, Tensor};
 use nix::sys::sysinfo::sysinfo;
 use serde::{Deserialize, Serialize};
@@ -172,12 +172,10 @@ impl FromStr for Choice {
 /// Names the device or library that is missing, and the remedy.
 pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
     let backend = Backend::built();
-    let accelerators = without_panic(|| backend.accelerators())
-        .with_context(|| format!("{}: {}", backend.name(), backend.remedy()))?;
-    let device = pick(accelerators, || backend.cpu(), choice)
-        .with_context(|| format!("{}: {}", backend.name(), backend.remedy()))?;
-    works(&device).with_context(|| format!("{}: {}", backend.name(), backend.remedy()))?;
-    Ok(device)
+    let opened = without_panic(|| backend.accelerators())
+        .and_then(|accelerators| pick(accelerators, || backend.cpu(), choice))
+        .and_then(|device| works(&device).map(|()| device));
+    opened.map_err(|error| anyhow!("{}: {error:#}; {}", backend.name(), backend.remedy()))
 }
 
 /// What `choice` means among these devices.
@@ -226,7 +224,7 @@ fn without_panic<T>(f: impl FnOnce() -> T) -> anyhow::Result<T> {
     result.map_err(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        anyhow::anyhow!("{}", text.unwrap_or("the driver failed without a message"))
+        anyhow!("{}", text.unwrap_or("the driver failed without a message"))
     })
 }
 

@@ -130,7 +130,7 @@ pub(super) fn environment() -> Result<Environment> {
         None => {
             let root = root()?;
             if !root.join("lib").exists() {
-                bail!("LibTorch is not here yet: `cargo xtask setup libtorch` fetches it (1 GB)");
+                bail!("LibTorch is not here yet: `cargo xtask setup libtorch` fetches it (2 GB)");
             }
             root
         }
