@@ -13,9 +13,9 @@ pub(crate) struct Args {
     /// What computes; may be repeated: all are built at once, and the tests run on each.
     #[arg(long, value_enum)]
     backend: Vec<Backend>,
-    /// Compiled with them, and not run; may be repeated.
+    /// The compiler checks the trainer for it, and nothing is linked or run; may be repeated.
     #[arg(long, value_enum)]
-    also_build: Vec<Backend>,
+    also_check: Vec<Backend>,
     /// Passed to the test runner as it stands, such as a filter; doctests are then left out.
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 pub(crate) fn run_all() -> Result<()> {
     let args = Args {
         backend: Vec::new(),
-        also_build: Vec::new(),
+        also_check: Vec::new(),
         rest: Vec::new(),
     };
     let mut commands = commands(&args, nextest_is_installed())?;
@@ -47,19 +47,30 @@ fn commands(args: &Args, nextest: bool) -> Result<Vec<Command>> {
         [] => &[Backend::Flex],
         named => named,
     };
-    let built: Vec<Backend> = backends.iter().chain(&args.also_build).copied().collect();
     let mut environment = Vec::new();
-    for backend in &built {
+    for backend in backends {
         environment.extend(setup::environment(*backend)?);
     }
     let mut commands = Vec::new();
     for backend in backends {
-        commands.extend(on(*backend, &built, &args.rest, nextest));
+        commands.extend(on(*backend, backends, &args.rest, nextest));
     }
     for command in &mut commands {
         command.envs(environment.iter().cloned());
     }
+    commands.extend(args.also_check.iter().copied().map(check));
     Ok(commands)
+}
+
+/// Type checking for a backend, as the trainer is built for it.
+fn check(backend: Backend) -> Command {
+    let mut command = cargo::cargo(&["check", "-p", "trainer", "--no-default-features"]);
+    command.args(["--features", &backend.features()]);
+    if backend == Backend::Cuda {
+        // The build script of its kernel compiler would fetch an LLVM to link with.
+        command.env("DOCS_RS", "1");
+    }
+    command
 }
 
 /// The tests on one of the backends that are built.
@@ -141,13 +152,21 @@ mod tests {
 
     #[test]
     fn other_backends_are_features_of_the_trainer_built_together() {
-        let built = [Backend::Flex, Backend::Libtorch, Backend::Cuda];
+        let built = [Backend::Flex, Backend::Libtorch, Backend::Wgpu];
         for line in lines(&built, Backend::Libtorch, &[], true) {
             assert!(
-                line.ends_with("--features trainer/libtorch,trainer/cuda"),
+                line.ends_with("--features trainer/libtorch,trainer/wgpu"),
                 "{line}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_checked_is_what_training_would_build() {
+        assert_eq!(
+            cargo::shown(&check(Backend::Cuda)),
+            "cargo check -p trainer --no-default-features --features cuda,tune"
+        );
     }
 
     #[test]
