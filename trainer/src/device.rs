@@ -4,12 +4,11 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
     str::FromStr,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock, PoisonError},
 };
 
 use anyhow::{Context, anyhow, bail, ensure};
 use burn::tensor::{DType, Device, Tensor};
-use nix::sys::sysinfo::sysinfo;
 use serde::{Deserialize, Serialize};
 
 /// What the program was built for: a feature of this crate.
@@ -39,6 +38,7 @@ impl Backend {
         let mut built = built.into_iter().filter(|(is_built, ..)| *is_built);
         let first = built.clone().next();
         let named = std::env::var("BURN_DEVICE").ok();
+        let named = named.map(|named| named.to_lowercase());
         let named = named.and_then(|named| built.find(|(.., name)| named == *name));
         named
             .or(first)
@@ -172,26 +172,28 @@ impl FromStr for Choice {
 /// Names the device or library that is missing, and the remedy.
 pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
     let backend = Backend::built();
-    let opened = without_panic(|| backend.accelerators())
-        .and_then(|accelerators| pick(accelerators, || backend.cpu(), choice))
-        .and_then(|device| works(&device).map(|()| device));
-    opened.map_err(|error| anyhow!("{}: {error:#}; {}", backend.name(), backend.remedy()))
+    let helped = |error| anyhow!("{}: {error:#}; {}", backend.name(), backend.remedy());
+    let found = without_panic(|| (backend.accelerators(), backend.cpu()));
+    let (accelerators, cpu) = found.map_err(helped)?;
+    let helps = accelerators.is_empty();
+    let device = pick(accelerators, cpu, choice).map_err(|error| {
+        if helps {
+            helped(error)
+        } else {
+            error.context(backend.name())
+        }
+    })?;
+    works(&device).map_err(helped)?;
+    Ok(device)
 }
 
 /// What `choice` means among these devices.
-fn pick<T>(
-    accelerators: Vec<T>,
-    cpu: impl FnOnce() -> Option<T>,
-    choice: Option<Choice>,
-) -> anyhow::Result<T> {
+fn pick<T>(accelerators: Vec<T>, cpu: Option<T>, choice: Option<Choice>) -> anyhow::Result<T> {
     let count = accelerators.len();
     let mut accelerators = accelerators.into_iter();
     match choice {
-        None => accelerators
-            .next()
-            .or_else(cpu)
-            .context("no device was found"),
-        Some(Choice::Cpu) => cpu().context("this backend has no device `cpu`"),
+        None => accelerators.next().or(cpu).context("no device was found"),
+        Some(Choice::Cpu) => cpu.context("this backend has no device `cpu`"),
         Some(Choice::Index(index)) => match (accelerators.nth(index), count) {
             (Some(device), _) => Ok(device),
             (None, 0) => bail!("there is no device {index}: no GPU was found"),
@@ -217,6 +219,8 @@ fn works(device: &Device) -> anyhow::Result<()> {
 
 /// A panic within `f` as an error, and nothing of it on standard error.
 fn without_panic<T>(f: impl FnOnce() -> T) -> anyhow::Result<T> {
+    static HOOK: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = HOOK.lock().unwrap_or_else(PoisonError::into_inner);
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let result = catch_unwind(AssertUnwindSafe(f));
@@ -303,8 +307,12 @@ fn identity(device: &Device) -> String {
     format!("{device:?}")
 }
 
-/// Name and bytes of memory of an NVIDIA card, as its driver's own tool says.
+/// Name and bytes of memory of an NVIDIA card, as its driver's own tool says; it counts the cards in another order where
+/// only some are to be seen.
 fn nvidia(device: &Device) -> Option<(String, u64)> {
+    if std::env::var_os("CUDA_VISIBLE_DEVICES").is_some() {
+        return None;
+    }
     let place = Backend::built()
         .accelerators()
         .iter()
@@ -333,7 +341,12 @@ fn processor() -> String {
 }
 
 fn host_memory() -> Option<u64> {
-    Some(sysinfo().ok()?.ram_total())
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes << 10)
 }
 
 #[cfg(test)]
@@ -342,14 +355,14 @@ mod tests {
 
     fn picked(devices: &[u8], choice: &str) -> Result<u8, String> {
         let choice = (!choice.is_empty()).then(|| choice.parse().unwrap());
-        pick(devices.to_vec(), || Some(9), choice).map_err(|error| error.to_string())
+        pick(devices.to_vec(), Some(9), choice).map_err(|error| error.to_string())
     }
 
     #[test]
     fn without_a_choice_the_first_gpu_or_the_processor_computes() {
         assert_eq!(picked(&[5, 6], ""), Ok(5));
         assert_eq!(picked(&[], ""), Ok(9));
-        let none = pick(Vec::<u8>::new(), || None, None).unwrap_err();
+        let none = pick(Vec::<u8>::new(), None, None).unwrap_err();
         assert_eq!(none.to_string(), "no device was found");
     }
 

@@ -14,9 +14,16 @@ pub fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse().ok());
-    let usage =
-        || getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss().max(0) as u64);
-    kilobytes.unwrap_or_else(usage) * 1024
+    let unit = if cfg!(target_vendor = "apple") {
+        1
+    } else {
+        1024
+    };
+    let usage = || {
+        let usage = getrusage(UsageWho::RUSAGE_SELF);
+        usage.map_or(0, |usage| usage.max_rss().max(0) as u64) * unit
+    };
+    kilobytes.map_or_else(usage, |kilobytes: u64| kilobytes * 1024)
 }
 
 /// The high-water mark of the memory that `device` computes in, in bytes: on a processor the process's own, on a GPU

@@ -248,7 +248,10 @@ fn quick_gelu(x: f32) -> (f32, f32) {
 
 #[inline(always)]
 fn relu(x: f32) -> (f32, f32) {
-    (x.max(0.0), if x > 0.0 { 1.0 } else { 0.0 })
+    (
+        if x < 0.0 { 0.0 } else { x },
+        if x > 0.0 { 1.0 } else { 0.0 },
+    )
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl Block {
         self.branch(self.mlp.forward(x), &self.mlp_scale, seed.child(2))
     }
 
-    /// Whether [`record_closed`] covers the block: pre-norm, no LayerScale, no active dropout.
+    /// Whether [`Saved::record`] covers the block: pre-norm, no LayerScale, no active dropout.
     fn is_plain(&self, seed: Seed) -> bool {
         self.norm_order == NormOrder::Pre
             && self.attention_scale.is_none()

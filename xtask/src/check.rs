@@ -1,4 +1,4 @@
-//! `cargo xtask check`: what CI asks of a change. Each step also runs alone: `cargo xtask check tidy`.
+//! `cargo xtask check`: what is asked of a change. Each step also runs alone: `cargo xtask check tidy`.
 
 mod deps;
 mod tidy;

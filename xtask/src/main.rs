@@ -41,7 +41,7 @@ enum Command {
     Setup(setup::Args),
     /// Run every test and doctest.
     Test(test::Args),
-    /// Run what CI runs, or one step of it.
+    /// Check a change: house rules, dependencies, formatting, Clippy, tests, documentation; or one of them.
     Check(check::Args),
     /// Feed damaged input to the parsers, a minute each.
     Fuzz(fuzz::Args),

@@ -5,11 +5,11 @@ mod libtorch;
 mod python;
 mod wgpu;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::backend::Backend;
 use crate::cargo;
@@ -41,24 +41,45 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Variables that cargo and what it starts need for a backend.
 pub(crate) type Environment = Vec<(&'static str, OsString)>;
 
-/// The variables of glibc's allocator, which keeps up to so many bytes instead of giving large blocks back to the system
+/// What a backend needs of them, and the folders of its shared libraries.
+#[derive(Default)]
+struct Needs {
+    variables: Environment,
+    libraries: Vec<PathBuf>,
+}
+
+/// Variables of glibc's allocator, which then keeps up to so many bytes instead of giving large blocks back to the system
 /// and taking them again page by page: an eighth of a block's time, and two thirds of the optimizer's.
-const KEPT: [&str; 2] = ["MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"];
-const KEPT_BYTES: &str = "4000000000";
+const ALLOCATOR: [(&str, &str); 2] = [
+    ("MALLOC_TRIM_THRESHOLD_", "4000000000"),
+    ("MALLOC_MMAP_MAX_", "0"),
+];
 
 /// What `setup` has installed, as the variables that make it found, and what makes the backend run well.
 ///
 /// # Errors
 ///
-/// If the backend is not set up; says by which command it is.
-pub(crate) fn environment(backend: Backend) -> Result<Environment> {
-    let mut environment = match backend {
-        Backend::Flex | Backend::Wgpu => Vec::new(),
-        Backend::Libtorch => libtorch::environment()?,
-        Backend::Cuda => cuda::environment(),
-    };
-    let unset = KEPT.iter().filter(|name| std::env::var_os(name).is_none());
-    environment.extend(unset.map(|name| (*name, OsString::from(KEPT_BYTES))));
+/// If a backend is not set up; says by which command it is.
+pub(crate) fn environment(backends: &[Backend]) -> Result<Environment> {
+    let mut needs = Needs::default();
+    for backend in backends {
+        let more = match backend {
+            Backend::Flex | Backend::Wgpu => Needs::default(),
+            Backend::Libtorch => libtorch::needs()?,
+            Backend::Cuda => cuda::needs(),
+        };
+        needs.variables.extend(more.variables);
+        needs.libraries.extend(more.libraries);
+    }
+    let mut environment = needs.variables;
+    if !needs.libraries.is_empty() {
+        let before = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
+        environment.push((LIBRARY_PATH, search_path(needs.libraries, &before)?));
+    }
+    let unset = ALLOCATOR
+        .into_iter()
+        .filter(|(name, _)| std::env::var_os(name).is_none());
+    environment.extend(unset.map(|(name, value)| (name, value.into())));
     Ok(environment)
 }
 
@@ -69,17 +90,35 @@ fn folder(name: &str) -> Result<PathBuf> {
         .join(name))
 }
 
-/// The search path of shared libraries with `first` before what it has.
-fn library_path(first: &[PathBuf]) -> Result<(&'static str, OsString)> {
-    let name = if cfg!(target_os = "macos") {
-        "DYLD_LIBRARY_PATH"
-    } else {
-        "LD_LIBRARY_PATH"
-    };
-    let before = std::env::var_os(name).unwrap_or_default();
-    let known: Vec<PathBuf> = std::env::split_paths(&before).collect();
-    let new = first.iter().filter(|path| !known.contains(path));
-    Ok((name, std::env::join_paths(new.chain(&known))?))
+/// A link to a folder or file.
+#[cfg(unix)]
+fn link(from: &Path, to: &Path) -> Result<()> {
+    std::os::unix::fs::symlink(from, to).with_context(|| to.display().to_string())
+}
+
+#[cfg(not(unix))]
+fn link(from: &Path, _to: &Path) -> Result<()> {
+    anyhow::bail!(
+        "{}: on this system it has to be installed by hand, and LIBTORCH or CUDA_PATH to name it",
+        from.display()
+    )
+}
+
+/// Where shared libraries are looked for.
+const LIBRARY_PATH: &str = if cfg!(target_os = "macos") {
+    "DYLD_LIBRARY_PATH"
+} else {
+    "LD_LIBRARY_PATH"
+};
+
+/// A search path with `folders` before what it has; nothing twice, and no empty entry, which would be the current folder.
+fn search_path(mut folders: Vec<PathBuf>, before: &OsStr) -> Result<OsString> {
+    for folder in std::env::split_paths(before) {
+        if !folder.as_os_str().is_empty() && !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    Ok(std::env::join_paths(folders)?)
 }
 
 /// Whether an NVIDIA driver runs on this machine.
@@ -88,4 +127,19 @@ fn has_nvidia_driver() -> bool {
         || Command::new("nvidia-smi")
             .output()
             .is_ok_and(|output| output.status.success())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_go_before_a_search_path_and_nothing_empty_stays() {
+        let path = |before: &str| {
+            let folders = vec!["/torch/lib".into(), "/nvrtc/lib".into()];
+            search_path(folders, before.as_ref()).unwrap()
+        };
+        assert_eq!(path(""), "/torch/lib:/nvrtc/lib");
+        assert_eq!(path("/a::/torch/lib:/b"), "/torch/lib:/nvrtc/lib:/a:/b");
+    }
 }

@@ -47,10 +47,7 @@ fn commands(args: &Args, nextest: bool) -> Result<Vec<Command>> {
         [] => &[Backend::Flex],
         named => named,
     };
-    let mut environment = Vec::new();
-    for backend in backends {
-        environment.extend(setup::environment(*backend)?);
-    }
+    let environment = setup::environment(backends)?;
     let mut commands = Vec::new();
     for backend in backends {
         commands.extend(on(*backend, backends, &args.rest, nextest));

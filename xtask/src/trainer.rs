@@ -34,7 +34,7 @@ pub(crate) fn run(subcommand: &str, args: Args) -> Result<ExitCode> {
     let (backend, rest) = split_backend(args.backend, args.rest)?;
     announce_first_build();
     let mut command = command(subcommand, backend, rest);
-    command.envs(setup::environment(backend)?);
+    command.envs(setup::environment(&[backend])?);
     Ok(cargo::exit_code(cargo::status(&mut command)?))
 }
 

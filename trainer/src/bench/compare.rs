@@ -26,30 +26,34 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         peers.push((case.to_owned(), line));
     }
     ensure!(!peers.is_empty(), "{}: no lines", path.display());
-    let mut ops: Option<Vec<Value>> = None;
     let mut rows = Vec::new();
+    let mut ops: Vec<(usize, Vec<Value>)> = Vec::new();
     for (case, peer) in &peers {
-        let ours = if case.starts_with("ops/") {
-            if ops.is_none() {
-                ops = Some(measured(Case::Ops, batch_of(peer, args), args)?);
-            }
-            let lines = ops.as_deref().unwrap_or_default();
-            lines.iter().find(|line| line["case"] == **case).cloned()
-        } else {
-            match Case::from_str(case, false) {
-                Ok(known @ (Case::Images | Case::Tokens)) if args.data.is_none() => {
-                    eprintln!("{}: passed over, it wants --data TABLE", known.name());
-                    None
-                }
-                Ok(known) => measured(known, batch_of(peer, args), args)?.pop(),
-                Err(_) => {
-                    eprintln!("{case}: passed over, there is no such case here");
-                    None
-                }
-            }
+        let name = case.split('/').next().unwrap_or(case);
+        let known = Case::from_str(name, false).ok();
+        let known = known.filter(|known| !matches!(known, Case::All | Case::Compare));
+        let Some(known) = known else {
+            eprintln!("{case}: passed over, there is no such case here");
+            continue;
         };
-        if let Some(ours) = ours {
-            rows.push(Row::new(case, &ours, peer));
+        if matches!(known, Case::Images | Case::Tokens) && args.data.is_none() {
+            eprintln!("{case}: passed over, it wants --data TABLE");
+            continue;
+        }
+        let batch = batch_of(peer, args);
+        let lines = match ops
+            .iter()
+            .find(|(of, _)| known == Case::Ops && *of == batch)
+        {
+            Some((_, lines)) => lines.clone(),
+            None => measured(known, batch, peer, args)?,
+        };
+        match lines.iter().find(|line| line["case"] == **case) {
+            Some(ours) => rows.push(Row::new(case, ours, peer)),
+            None => eprintln!("{case}: passed over, there is no such case here"),
+        }
+        if known == Case::Ops {
+            ops.push((batch, lines));
         }
     }
     say(table(&rows)?.trim_end());
@@ -65,8 +69,17 @@ fn batch_of(peer: &Value, args: &BenchArgs) -> usize {
     }
 }
 
-fn measured(case: Case, batch: usize, args: &BenchArgs) -> anyhow::Result<Vec<Value>> {
-    let output = again(case, batch, args)?.output()?;
+/// The lines of a case with the peer's batch and number of threads.
+fn measured(
+    case: Case,
+    batch: usize,
+    peer: &Value,
+    args: &BenchArgs,
+) -> anyhow::Result<Vec<Value>> {
+    let workers = peer["workers"]
+        .as_u64()
+        .map_or(args.workers, |n| n as usize);
+    let output = again(case, [batch, workers], args)?.output()?;
     ensure!(
         output.status.success(),
         "bench {}: {}",

@@ -121,7 +121,7 @@ fn all(args: &BenchArgs) -> anyhow::Result<()> {
         } else {
             args.batch
         };
-        let mut command = again(*case, batch, args)?;
+        let mut command = again(*case, [batch, args.workers], args)?;
         let status = command.status().context("starting this program again")?;
         ensure!(status.success(), "bench {}: {status}", case.name());
     }
@@ -129,13 +129,13 @@ fn all(args: &BenchArgs) -> anyhow::Result<()> {
 }
 
 /// This program with another case.
-fn again(case: Case, batch: usize, args: &BenchArgs) -> anyhow::Result<Command> {
+fn again(case: Case, [batch, workers]: [usize; 2], args: &BenchArgs) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["bench", &case.name()]);
     for (option, value) in [
         ("--batch", batch),
         ("--steps", args.steps),
-        ("--workers", args.workers),
+        ("--workers", workers),
     ] {
         command.arg(option).arg(value.to_string());
     }

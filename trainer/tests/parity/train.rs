@@ -1,7 +1,5 @@
 //! Thirty training steps of a tiny CLIP.
 
-use std::fs;
-
 use burn::{
     module::Module,
     tensor::{Device, Int, Tensor, TensorData},
@@ -205,5 +203,4 @@ fn run(
         trained = kept;
     }
     fixture.compare_parameters("final.safetensors", &trained);
-    assert!(fs::exists(base.join("config.json")).unwrap());
 }

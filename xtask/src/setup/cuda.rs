@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use super::python::Venv;
-use super::{Environment, folder, has_nvidia_driver, library_path};
+use super::{Needs, folder, has_nvidia_driver, link};
 
 /// The compiler of kernels, and the headers that they include.
 const PACKAGES: [&str; 3] = [
@@ -25,7 +25,15 @@ pub(super) fn install() -> Result<()> {
         eprintln!("using the CUDA toolkit in {}", toolkit.display());
         return Ok(());
     }
-    Venv::make(&folder("cuda")?)?.install(&PACKAGES)
+    let venv = Venv::make(&folder("cuda")?)?;
+    venv.install(&PACKAGES)?;
+    // Burn looks for these headers below the others.
+    let nvidia = venv.packages()?.join("nvidia");
+    let cccl = nvidia.join("cuda_runtime/include/cccl");
+    if cccl.exists() {
+        return Ok(());
+    }
+    link(&nvidia.join("cuda_cccl/include"), &cccl)
 }
 
 /// A toolkit where Burn looks for one.
@@ -39,19 +47,18 @@ fn toolkit() -> Option<PathBuf> {
 }
 
 /// The toolkit from PyPI, if it was installed; any other is found without help.
-pub(super) fn environment() -> Environment {
-    let found = || -> Option<Environment> {
+pub(super) fn needs() -> Needs {
+    let found = || {
         let packages = Venv::find(&folder("cuda").ok()?)?.packages().ok()?;
         let nvidia: &Path = &packages.join("nvidia");
-        let libraries = library_path(&[
-            nvidia.join("cuda_nvrtc/lib"),
-            nvidia.join("cuda_runtime/lib"),
-        ]);
-        let headers = nvidia.join("cuda_runtime").into_os_string();
-        Some(vec![("CUDA_PATH", headers), libraries.ok()?])
+        let runtime = nvidia.join("cuda_runtime");
+        runtime.exists().then(|| Needs {
+            libraries: vec![nvidia.join("cuda_nvrtc/lib"), runtime.join("lib")],
+            variables: vec![("CUDA_PATH", runtime.into_os_string())],
+        })
     };
     if toolkit().is_some() {
-        return Vec::new();
+        return Needs::default();
     }
     found().unwrap_or_default()
 }

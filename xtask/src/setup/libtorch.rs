@@ -6,7 +6,7 @@ use std::{env, fs};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::python::Venv;
-use super::{Environment, folder, has_nvidia_driver, library_path};
+use super::{Needs, folder, has_nvidia_driver, link};
 
 /// The version that `burn-tch` 0.22 binds.
 const VERSION: &str = "2.9.0";
@@ -42,7 +42,7 @@ pub(super) fn install(cuda: bool) -> Result<()> {
         venv.install(&[&["--no-deps"], &needed[..]].concat())?;
     }
     lay_out(&venv.packages()?, whole)?;
-    check(&root()?)
+    check(&root(whole)?)
 }
 
 /// Prints those of torch's requirements that are in `LINKED`, one a line.
@@ -56,18 +56,23 @@ fn requirements_script() -> String {
 }
 
 /// What `LIBTORCH` is to be: folders `include` and `lib`, and `nvidia` two above the libraries, where they look.
-fn root() -> Result<PathBuf> {
-    Ok(folder("libtorch")?.join("layout/torch"))
+///
+/// With CUDA it is another folder than without, so that cargo sees the change.
+fn root(whole: bool) -> Result<PathBuf> {
+    let layout = if whole { "layout-cuda" } else { "layout" };
+    Ok(folder("libtorch")?.join(layout).join("torch"))
 }
 
 /// Makes the folder of [`root`], of links to the installed packages.
 ///
 /// Without CUDA it leaves `libtorch_cuda.so` out, by which the build knows that there is none.
 fn lay_out(packages: &Path, whole: bool) -> Result<()> {
-    let root = root()?;
+    let (root, other) = (root(whole)?, root(!whole)?);
     let layout = root.parent().context("a folder above")?;
-    if layout.exists() {
-        fs::remove_dir_all(layout).with_context(|| layout.display().to_string())?;
+    for layout in [Some(layout), other.parent()].into_iter().flatten() {
+        if layout.exists() {
+            fs::remove_dir_all(layout).with_context(|| layout.display().to_string())?;
+        }
     }
     fs::create_dir_all(&root).with_context(|| root.display().to_string())?;
     link(&packages.join("torch/include"), &root.join("include"))?;
@@ -85,19 +90,6 @@ fn lay_out(packages: &Path, whole: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(unix)]
-fn link(from: &Path, to: &Path) -> Result<()> {
-    std::os::unix::fs::symlink(from, to).with_context(|| to.display().to_string())
-}
-
-#[cfg(not(unix))]
-fn link(from: &Path, _to: &Path) -> Result<()> {
-    bail!(
-        "{}: on this system LIBTORCH has to name an unpacked libtorch {VERSION}",
-        from.display()
-    )
 }
 
 /// Whether `root` is a LibTorch that can be built with.
@@ -123,19 +115,22 @@ fn check(root: &Path) -> Result<()> {
 }
 
 /// `LIBTORCH` and where its libraries are.
-pub(super) fn environment() -> Result<Environment> {
+pub(super) fn needs() -> Result<Needs> {
     let root = match env::var_os("LIBTORCH") {
-        Some(given) => PathBuf::from(given),
-        None if env::var_os("LIBTORCH_USE_PYTORCH").is_some() => return Ok(Vec::new()),
+        // Build scripts run in folders of their own.
+        Some(given) => std::path::absolute(given)?,
+        None if env::var_os("LIBTORCH_USE_PYTORCH").is_some() => return Ok(Needs::default()),
         None => {
-            let root = root()?;
-            if !root.join("lib").exists() {
-                bail!("LibTorch is not here yet: `cargo xtask setup libtorch` fetches it (2 GB)");
-            }
-            root
+            let roots = [root(true)?, root(false)?];
+            let root = roots.into_iter().find(|root| root.join("lib").exists());
+            root.context(
+                "LibTorch is not here yet: `cargo xtask setup libtorch` fetches it (2 GB)",
+            )?
         }
     };
     check(&root)?;
-    let library_path = library_path(&[root.join("lib")])?;
-    Ok(vec![("LIBTORCH", root.into_os_string()), library_path])
+    Ok(Needs {
+        libraries: vec![root.join("lib")],
+        variables: vec![("LIBTORCH", root.into_os_string())],
+    })
 }

@@ -17,10 +17,14 @@ impl Venv {
     /// Makes one in `folder`, or takes the one that is there.
     pub(super) fn make(folder: &Path) -> Result<Self> {
         let venv = Self(folder.to_path_buf());
-        if venv.python().exists() {
+        if venv.output("import pip").is_ok() {
             return Ok(venv);
         }
         let python = interpreter()?;
+        // What an earlier attempt left half made.
+        if folder.exists() {
+            std::fs::remove_dir_all(folder).with_context(|| folder.display().to_string())?;
+        }
         if let Some(parent) = folder.parent() {
             std::fs::create_dir_all(parent).with_context(|| parent.display().to_string())?;
         }

@@ -13,7 +13,11 @@ const OLDEST_MESA: u32 = 25;
 const PACKAGES: [&str; 2] = ["libvulkan1", "mesa-vulkan-drivers"];
 
 pub(super) fn install() -> Result<()> {
-    if !cfg!(target_os = "linux") || has_driver() {
+    if !cfg!(target_os = "linux") {
+        return Ok(());
+    }
+    let mesa = version("Installed");
+    if has_driver() && mesa.is_none_or(|version| version >= OLDEST_MESA) {
         return Ok(());
     }
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
@@ -22,21 +26,21 @@ pub(super) fn install() -> Result<()> {
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let by_hand = format!(
-        "no Vulkan driver was found; install the Vulkan loader and a driver: a GPU's, or Mesa's software one from \
+        "no Vulkan driver that works was found; install the Vulkan loader and a driver: a GPU's, or Mesa's software one from \
          version {OLDEST_MESA} (Debian: `apt-get install {}`)",
         PACKAGES.join(" ")
     );
     let (true, Some(codename)) = (is_debian, codename) else {
         bail!("{by_hand}");
     };
-    eprintln!("no Vulkan driver was found: installing Mesa's software one");
+    eprintln!("no Vulkan driver that works was found: installing Mesa's software one");
     root(&["apt-get", "update", "-qq"]).context(by_hand.clone())?;
-    if candidate()?.is_none_or(|version| version < OLDEST_MESA) {
+    if version("Candidate").is_none_or(|version| version < OLDEST_MESA) {
         backports(codename)?;
     }
     let mut words = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
     let release = format!("{codename}-backports");
-    if candidate()?.is_none_or(|version| version < OLDEST_MESA) {
+    if version("Candidate").is_none_or(|version| version < OLDEST_MESA) {
         words.extend(["-t", &release]);
     }
     words.extend(PACKAGES);
@@ -50,16 +54,17 @@ fn has_driver() -> bool {
     listed.flatten().flatten().count() > 0
 }
 
-/// The major version that apt would install.
-fn candidate() -> Result<Option<u32>> {
-    let output = Command::new("apt-cache")
+/// The major version of Mesa's drivers that apt has `Installed`, or would (its `Candidate`).
+fn version(which: &str) -> Option<u32> {
+    let mut apt = Command::new("apt-cache");
+    let output = apt
         .args(["policy", PACKAGES[1]])
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = text
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Candidate: "));
-    Ok(line.and_then(|version| version.split('.').next()?.parse().ok()))
+        .env("LC_ALL", "C")
+        .output();
+    let text = String::from_utf8(output.ok()?.stdout).ok()?;
+    let mut lines = text.lines().filter_map(|line| line.trim().split_once(": "));
+    let (_, version) = lines.find(|(name, _)| *name == which)?;
+    version.split('.').next()?.parse().ok()
 }
 
 /// Makes the newer packages of a Debian release known, from where its others come.
