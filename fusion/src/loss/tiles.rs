@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor};
-use transformer::host::HostTensor;
+use transformer::host::{HostTensor, is_host};
 
 use super::tiling::{Tiling, blocks};
 
@@ -61,8 +61,10 @@ impl Features {
             "image and text features must have one shape"
         );
         assert!(batch > 0, "a contrastive loss needs at least one pair");
-        let rows = blocks(batch, tiling.rows);
-        let columns = blocks(batch, tiling.columns);
+        // In tensor operations a tile has several temporaries of its size beside it; in host memory it is changed in place.
+        let part = if is_host(&image.device()) { 1 } else { 2 };
+        let rows = blocks(batch, tiling.rows / part);
+        let columns = blocks(batch, tiling.columns / part);
         // A single tile has to exist at some time: keeping it costs nothing.
         let whole = if rows.len() * columns.len() == 1 {
             batch * batch
