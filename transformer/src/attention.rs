@@ -1,5 +1,8 @@
 //! Multi-head attention, with its core's pullback in closed form.
 
+mod by_head;
+mod products;
+
 use burn::{
     module::{Initializer, Module, ParamId},
     tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
@@ -7,12 +10,7 @@ use burn::{
 use checkpointing::Seed;
 use peft::{Linear, LinearConfig};
 
-use crate::{
-    LayerNorm,
-    dropout::dropout,
-    host::{HostTensor, Kernel, dot_by, exp, for_rows, largest, map_lanes, vectorise},
-    pooled::PooledToken,
-};
+use crate::{LayerNorm, dropout::dropout, host::HostTensor, pooled::PooledToken};
 
 /// Sizes of an [`Attention`].
 #[derive(Clone, Debug)]
@@ -77,6 +75,16 @@ impl AttentionConfig {
     }
 }
 
+/// What the core of an [`Attention`] gives.
+pub struct Core {
+    /// What it was given, queries, keys and values, `[batch, tokens, d_model]`.
+    pub qkv: [Tensor<3>; 3],
+    /// The attention weights, `[batch, n_heads, queries, keys]`.
+    pub weights: Tensor<4>,
+    /// What they mix of the values, `[batch, queries, d_model]`.
+    pub mixed: Tensor<3>,
+}
+
 /// Scaled dot-product attention in several heads (Vaswani et al. 2017).
 #[derive(Module, Debug)]
 pub struct Attention {
@@ -131,54 +139,94 @@ impl Attention {
         causal: bool,
         seed: Seed,
     ) -> Tensor<3> {
-        let q = self.normed(&self.query_norm, self.heads(self.query.forward(queries)));
-        let k = self.normed(&self.key_norm, self.heads(self.key.forward(keys.clone())));
-        let v = self.heads(self.value.forward(keys));
-        let weights = dropout(self.weights(q, k, mask, causal), self.dropout, seed);
-        self.output.forward(self.merge(weights.matmul(v)))
+        let q = self.normed(&self.query_norm, self.query.forward(queries));
+        let k = self.normed(&self.key_norm, self.key.forward(keys.clone()));
+        let v = self.value.forward(keys);
+        let mixed = match self.drops(seed) {
+            false => self.core([q, k, v], mask, causal).mixed,
+            true => {
+                let [q, k, v] = [q, k, v].map(|x| self.heads(x));
+                let weights = self.weights(q, k, mask, causal);
+                self.merge(dropout(weights, self.dropout, seed).matmul(v))
+            }
+        };
+        self.output.forward(mixed)
+    }
+
+    /// The core, between the maps. Shapes: `[batch, tokens, d_model]` each, mask `[batch, keys]`.
+    pub fn core(&self, qkv: [Tensor<3>; 3], mask: Option<&Tensor<2, Bool>>, causal: bool) -> Core {
+        if is_open(&qkv) {
+            let qkv = qkv.map(HostTensor::fetch);
+            let seen = by_head::Seen { mask, causal };
+            let (weights, mixed) = by_head::forward(qkv.each_ref(), self.n_heads, &seen);
+            return Core {
+                qkv: qkv.map(HostTensor::close),
+                weights,
+                mixed,
+            };
+        }
+        self.core_tensor(qkv, mask, causal)
+    }
+
+    fn core_tensor(
+        &self,
+        qkv: [Tensor<3>; 3],
+        mask: Option<&Tensor<2, Bool>>,
+        causal: bool,
+    ) -> Core {
+        let [q, k, v] = qkv.clone().map(|x| self.heads(x));
+        let weights = self.weights(q, k, mask, causal);
+        let mixed = self.merge(weights.clone().matmul(v));
+        Core {
+            qkv,
+            weights,
+            mixed,
+        }
     }
 
     /// Whether the pullback in closed form covers this layer.
     pub(crate) fn is_plain(&self, seed: Seed) -> bool {
-        self.query_norm.is_none()
-            && self.key_norm.is_none()
-            && (self.dropout == 0.0 || seed.training().is_none())
+        self.query_norm.is_none() && self.key_norm.is_none() && !self.drops(seed)
     }
 
-    fn normed(&self, norm: &Option<LayerNorm>, heads: Tensor<4>) -> Tensor<4> {
-        match norm {
-            None => heads,
-            Some(norm) => norm.forward(heads),
-        }
+    /// Whether attention weights are dropped.
+    fn drops(&self, seed: Seed) -> bool {
+        self.dropout > 0.0 && seed.training().is_some()
+    }
+
+    /// A norm within each head of `[batch, tokens, d_model]`.
+    fn normed(&self, norm: &Option<LayerNorm>, x: Tensor<3>) -> Tensor<3> {
+        let Some(norm) = norm else {
+            return x;
+        };
+        let shape @ [batch, tokens, d_model] = x.dims();
+        let heads = [batch, tokens, self.n_heads, d_model / self.n_heads];
+        norm.forward(x.reshape(heads)).reshape(shape)
     }
 
     /// `[batch, tokens, d_model] -> [batch, n_heads, tokens, d_head]`, a view.
-    pub fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
         let [batch, tokens, d_model] = x.dims();
         x.reshape([batch, tokens, self.n_heads, d_model / self.n_heads])
             .swap_dims(1, 2)
     }
 
     /// `[batch, n_heads, tokens, d_head] -> [batch, tokens, d_model]`.
-    pub fn merge(&self, x: Tensor<4>) -> Tensor<3> {
+    fn merge(&self, x: Tensor<4>) -> Tensor<3> {
         let [batch, heads, tokens, d_head] = x.dims();
         x.swap_dims(1, 2).reshape([batch, tokens, heads * d_head])
     }
 
     /// Attention weights, `[batch, n_heads, queries, keys]`.
-    pub fn weights(
+    fn weights(
         &self,
         q: Tensor<4>,
         k: Tensor<4>,
         mask: Option<&Tensor<2, Bool>>,
         causal: bool,
     ) -> Tensor<4> {
-        let scale = self.scale(&q);
-        let scores = q.matmul(k.swap_dims(2, 3));
-        match HostTensor::open(scores) {
-            Ok(scores) => softmax_host(scores, scale, mask, causal),
-            Err(scores) => softmax_tensor(scores * scale, mask, causal),
-        }
+        let scale = scale(q.dims()[3]);
+        softmax_masked(q.matmul(k.swap_dims(2, 3)) * scale, mask, causal)
     }
 
     /// Whether a token sees only itself and those before it.
@@ -186,25 +234,37 @@ impl Attention {
         self.causal
     }
 
-    fn scale(&self, heads: &Tensor<4>) -> f32 {
-        1.0 / (heads.dims()[3] as f32).sqrt()
-    }
-
-    /// The cotangents of `(q, k, v)` for the cotangent of the mixed values. Shapes: weights
-    /// `[batch, n_heads, queries, keys]`, the others `[batch, n_heads, tokens, d_head]`.
+    /// The cotangents of queries, keys and values for the cotangent of what was mixed. Shapes: `[batch, tokens,
+    /// d_model]`, the weights `[batch, n_heads, queries, keys]`.
     pub fn pull_core(
         &self,
-        [q, k, v]: [Tensor<4>; 3],
+        qkv: [Tensor<3>; 3],
         weights: Tensor<4>,
-        cotangent: Tensor<4>,
-    ) -> [Tensor<4>; 3] {
-        let scale = self.scale(&q);
+        cotangent: Tensor<3>,
+    ) -> [Tensor<3>; 3] {
+        if is_open(&qkv) && HostTensor::opens(&weights) && HostTensor::opens(&cotangent) {
+            let weights = HostTensor::fetch(weights);
+            let cotangent = HostTensor::fetch(cotangent);
+            return by_head::pull(qkv.map(HostTensor::fetch), &weights, &cotangent);
+        }
+        self.pull_core_tensor(qkv, weights, cotangent)
+    }
+
+    fn pull_core_tensor(
+        &self,
+        qkv: [Tensor<3>; 3],
+        weights: Tensor<4>,
+        cotangent: Tensor<3>,
+    ) -> [Tensor<3>; 3] {
+        let [q, k, v] = qkv.map(|x| self.heads(x));
+        let cotangent = self.heads(cotangent);
+        let scale = scale(q.dims()[3]);
         let v_cotangent = weights.clone().swap_dims(2, 3).matmul(cotangent.clone());
         let weights_cotangent = cotangent.matmul(v.swap_dims(2, 3));
-        let scores = pull_softmax(weights, weights_cotangent, scale);
+        let scores = pull_softmax(weights, weights_cotangent) * scale;
         let q_cotangent = scores.clone().matmul(k);
         let k_cotangent = scores.swap_dims(2, 3).matmul(q);
-        [q_cotangent, k_cotangent, v_cotangent]
+        [q_cotangent, k_cotangent, v_cotangent].map(|x| self.merge(x))
     }
 
     /// The pullback of the three input maps. Shapes: all `[rows, d_model]`; with a pooled token its query's `[batch,
@@ -233,7 +293,7 @@ impl Attention {
     }
 }
 
-fn softmax_tensor(scores: Tensor<4>, mask: Option<&Tensor<2, Bool>>, causal: bool) -> Tensor<4> {
+fn softmax_masked(scores: Tensor<4>, mask: Option<&Tensor<2, Bool>>, causal: bool) -> Tensor<4> {
     let [_, _, queries, keys] = scores.dims();
     let mut scores = scores;
     if causal {
@@ -251,137 +311,19 @@ fn softmax_tensor(scores: Tensor<4>, mask: Option<&Tensor<2, Bool>>, causal: boo
     softmax(scores, 3)
 }
 
-/// Scale, mask and softmax in one pass over the scores.
-fn softmax_host(
-    scores: HostTensor<4>,
-    scale: f32,
-    mask: Option<&Tensor<2, Bool>>,
-    causal: bool,
-) -> Tensor<4> {
-    let mut scores = scores;
-    let [_, heads, queries, keys] = scores.dims();
-    let real: Option<Vec<bool>> =
-        mask.map(|mask| mask.clone().into_data().iter::<bool>().collect());
-    for_rows(scores.slice_mut(), keys, |first, scores| {
-        vectorise(Softmax {
-            scores,
-            first,
-            shape: [heads, queries, keys],
-            scale,
-            causal,
-            real: real.as_deref(),
-        });
-    });
-    scores.close()
-}
-
-/// Turns rows of scores into attention weights.
-struct Softmax<'a> {
-    scores: &'a mut [f32],
-    /// The number of the first row among those of all batches, heads and queries.
-    first: usize,
-    /// Heads, queries, keys.
-    shape: [usize; 3],
-    scale: f32,
-    causal: bool,
-    /// The real tokens, `[batch, keys]`.
-    real: Option<&'a [bool]>,
-}
-
-impl Kernel for Softmax<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let [heads, queries, keys] = self.shape;
-        for (i, row) in self.scores.chunks_exact_mut(keys).enumerate() {
-            let (query, batch) = (
-                (self.first + i) % queries,
-                (self.first + i) / (heads * queries),
-            );
-            if let Some(real) = self.real {
-                for (x, real) in row.iter_mut().zip(&real[batch * keys..]) {
-                    *x = if *real { *x } else { f32::NEG_INFINITY };
-                }
-            }
-            let seen = if self.causal {
-                (query + 1).min(keys)
-            } else {
-                keys
-            };
-            let (seen, hidden) = row.split_at_mut(seen);
-            softmax_row(seen, self.scale);
-            hidden.fill(0.0);
-        }
-    }
-}
-
-#[inline(always)]
-fn softmax_row(row: &mut [f32], scale: f32) {
-    let top = largest(row);
-    // An infinite score gives NaN, as it should, and not a weight.
-    let shift = if top == f32::NEG_INFINITY { 0.0 } else { top };
-    // The vectorised exponential ends at e^-87, far below the rounding of the sum; a hidden key
-    // must weigh exactly nothing.
-    map_lanes(row, |x| {
-        let weight = exp((x - shift) * scale);
-        if x == f32::NEG_INFINITY { 0.0 } else { weight }
-    });
-    let sum = dot_by(row, row, |x, _| x);
-    let norm = if sum > 0.0 { 1.0 / sum } else { 0.0 };
-    map_lanes(row, |x| x * norm);
-}
-
-/// `scale * P * (dP - sum(dP * P))` along the last axis.
-fn pull_softmax(weights: Tensor<4>, cotangent: Tensor<4>, scale: f32) -> Tensor<4> {
-    let [_, _, _, keys] = weights.dims();
-    let weights = match HostTensor::open(weights) {
-        Ok(weights) => weights,
-        Err(weights) => return pull_softmax_tensor(weights, cotangent, scale),
-    };
-    let mut cotangent = match HostTensor::open(cotangent) {
-        Ok(cotangent) => cotangent,
-        Err(cotangent) => return pull_softmax_tensor(weights.close(), cotangent, scale),
-    };
-    let p = weights.slice();
-    for_rows(cotangent.slice_mut(), keys, |first, cotangent| {
-        let weights = &p[first * keys..][..cotangent.len()];
-        vectorise(PullSoftmax {
-            weights,
-            cotangent,
-            keys,
-            scale,
-        });
-    });
-    cotangent.close()
-}
-
-/// Turns rows of the weights' cotangent into the scores'.
-struct PullSoftmax<'a> {
-    weights: &'a [f32],
-    cotangent: &'a mut [f32],
-    keys: usize,
-    scale: f32,
-}
-
-impl Kernel for PullSoftmax<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let rows = self.weights.chunks_exact(self.keys);
-        for (p, g) in rows.zip(self.cotangent.chunks_exact_mut(self.keys)) {
-            let mean = dot_by(p, g, |p, g| p * g);
-            for (g, p) in g.iter_mut().zip(p) {
-                *g = self.scale * p * (*g - mean);
-            }
-        }
-    }
-}
-
-fn pull_softmax_tensor(weights: Tensor<4>, cotangent: Tensor<4>, scale: f32) -> Tensor<4> {
+/// `P * (dP - sum(dP * P))` along the last axis.
+fn pull_softmax(weights: Tensor<4>, cotangent: Tensor<4>) -> Tensor<4> {
     let mean = (weights.clone() * cotangent.clone()).sum_dim(3);
-    weights * (cotangent - mean) * scale
+    weights * (cotangent - mean)
+}
+
+/// What scores are multiplied by.
+fn scale(d_head: usize) -> f32 {
+    1.0 / (d_head as f32).sqrt()
+}
+
+fn is_open(tensors: &[Tensor<3>; 3]) -> bool {
+    tensors.iter().all(HostTensor::opens)
 }
 
 #[cfg(test)]
@@ -391,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn host_softmax_equals_tensor_operations() {
+    fn the_core_on_slices_equals_tensor_operations() {
         let device = testing::host();
         let mask = Tensor::<2, Bool>::from_data(
             [
@@ -400,20 +342,32 @@ mod tests {
             ],
             &device,
         );
-        for causal in [false, true] {
-            for mask in [None, Some(&mask)] {
-                let scores =
-                    Tensor::<4>::random([2, 3, 5, 5], Distribution::Normal(0.0, 4.0), &device);
-                let Ok(host) = HostTensor::open(scores.clone()) else {
-                    panic!("flex is host memory");
-                };
-                let got = softmax_host(host, 0.7, mask, causal);
-                let want = softmax_tensor(scores.clone() * 0.7, mask, causal);
-                testing::assert_close(&got, &want, 1e-6);
+        let random =
+            |tokens| Tensor::<3>::random([2, tokens, 54], Distribution::Normal(0.0, 2.0), &device);
+        let attention = AttentionConfig::new(54, 3).init(&device);
+        for queries in [5, 1] {
+            for causal in [false, queries > 1] {
+                for mask in [None, Some(&mask)] {
+                    let qkv = [random(queries), random(5), random(5)];
+                    let want = attention.core_tensor(qkv.clone(), mask, causal);
+                    let got = attention.core(qkv.clone(), mask, causal);
+                    for (got, want) in got.qkv.iter().zip(&qkv) {
+                        got.clone()
+                            .into_data()
+                            .assert_eq(&want.clone().into_data(), true);
+                    }
+                    testing::assert_close(&got.weights, &want.weights, 2e-6);
+                    testing::assert_close(&got.mixed, &want.mixed, 2e-6);
 
-                let pulled = pull_softmax(got.clone(), scores.clone(), 0.7);
-                let want = pull_softmax_tensor(got, scores, 0.7);
-                testing::assert_close(&pulled, &want, 2e-6);
+                    let cotangent = random(queries);
+                    let weights = want.weights;
+                    let want =
+                        attention.pull_core_tensor(qkv.clone(), weights.clone(), cotangent.clone());
+                    let got = attention.pull_core(qkv, weights, cotangent);
+                    for (got, want) in got.iter().zip(&want) {
+                        testing::assert_close(got, want, 4e-6);
+                    }
+                }
             }
         }
     }

@@ -7,8 +7,8 @@ use burn::{
 use checkpointing::{Gradients, Pulled, Seed, Segment, State, Tape, record_with_autodiff};
 
 use crate::{
-    Activation, Attention, AttentionConfig, LayerNorm, Mlp, POOLED, dropout::dropout, pick_token,
-    pooled::PooledToken,
+    Activation, Attention, AttentionConfig, Core, LayerNorm, Mlp, POOLED, dropout::dropout,
+    pick_token, pooled::PooledToken,
 };
 
 /// Where a block normalises.
@@ -237,7 +237,7 @@ impl Segment for Block {
 /// attention mixes, and the MLP before its activation. Norms and activation are recomputed.
 struct Saved {
     input: Tensor<2>,
-    qkv: [Tensor<2>; 3],
+    qkv: [Tensor<3>; 3],
     weights: Tensor<4>,
     mixed: Tensor<2>,
     middle: Tensor<2>,
@@ -255,7 +255,6 @@ impl Saved {
     ) -> (Tensor<2>, Self) {
         let attention = &block.attention;
         let [_, d_model] = input.dims();
-        let heads = |x: &Tensor<2>| attention.heads(by_sequence(x.clone(), batch));
         let queries = |all: &Tensor<2>| match &pooled {
             None => all.clone(),
             Some(pooled) => pooled.pick(all.clone()),
@@ -271,8 +270,12 @@ impl Saved {
             attention.key.forward(normed.clone()),
             attention.value.forward(normed),
         ];
-        let weights = attention.weights(heads(&qkv[0]), heads(&qkv[1]), seen.as_ref(), causal);
-        let mixed = attention.merge(weights.clone().matmul(heads(&qkv[2])));
+        let qkv = qkv.map(|x| by_sequence(x, batch));
+        let Core {
+            qkv,
+            weights,
+            mixed,
+        } = attention.core(qkv, seen.as_ref(), causal);
         let mixed: Tensor<2> = mixed.reshape([-1, d_model as i32]);
         let middle = queries(&input) + attention.output.forward(mixed.clone());
         let hidden = block
@@ -304,8 +307,6 @@ impl Saved {
     ) -> Tensor<2> {
         let (attention, mlp) = (&block.attention, &block.mlp);
         let [_, d_model] = cotangent.dims();
-        let heads = |x: Tensor<2>| attention.heads(by_sequence(x, batch));
-        let merge = |x: Tensor<4>| attention.merge(x).reshape([-1, d_model as i32]);
 
         let active_cotangent = mlp.fc2.pull_input(cotangent.clone());
         let (active, hidden) = mlp.activation().pull(self.hidden, active_cotangent);
@@ -320,8 +321,8 @@ impl Saved {
             .output
             .pull_parameters(self.mixed, middle.clone(), sink);
         let cotangents = attention
-            .pull_core(self.qkv.map(heads), self.weights, heads(mixed))
-            .map(merge);
+            .pull_core(self.qkv, self.weights, by_sequence(mixed, batch))
+            .map(|x| x.reshape([-1, d_model as i32]));
         let normed = block.attention_norm.forward(self.input.clone());
         let pooled = self.pooled.as_ref();
         let normed = attention.pull_qkv(normed, cotangents, pooled, sink);

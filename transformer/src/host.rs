@@ -27,14 +27,16 @@ impl<const D: usize> HostTensor<D> {
         reason = "the tensor is given back, not an error"
     )]
     pub fn open(tensor: Tensor<D>) -> Result<Self, Tensor<D>> {
-        let device = tensor.device();
-        if device.is_autodiff() || tensor.dtype() != DType::F32 || !is_host(&device) {
-            return Err(tensor);
+        match Self::opens(&tensor) {
+            true => Ok(Self::fetch(tensor)),
+            false => Err(tensor),
         }
-        Ok(Self {
-            data: tensor.into_data(),
-            device,
-        })
+    }
+
+    /// Whether [`open`](Self::open) opens it.
+    pub fn opens(tensor: &Tensor<D>) -> bool {
+        let device = tensor.device();
+        !device.is_autodiff() && tensor.dtype() == DType::F32 && is_host(&device)
     }
 
     /// Opens a tensor wherever it is, by copying it to the host where it must: for loops that are worth the way.
@@ -67,8 +69,16 @@ impl<const D: usize> HostTensor<D> {
     ///
     /// Panics if they are more or fewer.
     pub fn with(&self, elements: Vec<f32>) -> Tensor<D> {
-        let data = TensorData::new(elements, self.data.shape());
-        Tensor::from_data(data, &self.device)
+        self.with_shape(elements, self.dims())
+    }
+
+    /// A tensor of other elements, row-major, beside this one.
+    ///
+    /// # Panics
+    ///
+    /// Panics if they are more or fewer than `shape` has.
+    pub fn with_shape<const N: usize>(&self, elements: Vec<f32>, shape: [usize; N]) -> Tensor<N> {
+        Tensor::from_data(TensorData::new(elements, shape), &self.device)
     }
 
     /// The tensor again.

@@ -12,7 +12,7 @@ mod pooled;
 mod weights;
 
 pub use activation::Activation;
-pub use attention::{Attention, AttentionConfig};
+pub use attention::{Attention, AttentionConfig, Core};
 pub use block::{Block, BlockConfig, NormOrder};
 pub use block_keys::BlockKeys;
 pub use dropout::dropout;

@@ -38,23 +38,18 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     });
 
     let attention = AttentionConfig::new(WIDTH, HEADS).init(device);
-    let heads = || attention.heads(random([rows, WIDTH]).reshape([args.batch, TOKENS, WIDTH]));
-    let [q, k, v, mixed] = [heads(), heads(), heads(), heads()];
+    let tokens = || random([rows, WIDTH]).reshape([args.batch, TOKENS, WIDTH]);
+    let qkv = [tokens(), tokens(), tokens()];
+    let own_qkv = || qkv.each_ref().map(own);
     let shape = [args.batch, HEADS, TOKENS, WIDTH / HEADS];
-    let weights = attention.weights(q.clone(), k.clone(), None, false);
-    run.time("attention-weights", &shape, || {
-        drop(attention.weights(q.clone(), k.clone(), None, false));
+    run.time_with("attention-core", &shape, own_qkv, |qkv| {
+        drop(attention.core(qkv, None, false));
     });
-    run.time("attention-mix", &shape, || {
-        drop(attention.merge(weights.clone().matmul(v.clone())));
-    });
+    let core = attention.core(qkv.clone(), None, false);
     run.time_with(
         "attention-pull",
         &shape,
-        || {
-            let qkv = [own(&q), own(&k), own(&v)];
-            (qkv, own(&weights), own(&mixed))
-        },
+        || (own_qkv(), own(&core.weights), own(&core.mixed)),
         |(qkv, weights, mixed)| drop(attention.pull_core(qkv, weights, mixed)),
     );
 
