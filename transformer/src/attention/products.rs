@@ -109,20 +109,30 @@ impl Panels {
     ) {
         for (i, column) in (0..self.columns).step_by(LANES).enumerate() {
             let panel = &self.rows[i * self.depth..][..self.depth];
-            let mut sums = [[0.0f32; LANES]; ROWS];
-            for (k, right) in panel.iter().enumerate() {
-                let left = left(k);
-                for (sums, left) in sums.iter_mut().zip(left) {
-                    for (sum, right) in sums.iter_mut().zip(right) {
-                        *sum = left.mul_add(*right, *sum);
-                    }
-                }
-            }
+            let sums = sum(panel, &left);
             for (sums, row) in sums.iter().zip(first..rows) {
                 put(row, column, sums);
             }
         }
     }
+}
+
+/// The sums of one tile. They leave it by value, so that they stay in registers within.
+#[inline(always)]
+fn sum(panel: &[[f32; LANES]], left: &impl Fn(usize) -> [f32; ROWS]) -> [[f32; LANES]; ROWS] {
+    let [mut a, mut b, mut c, mut d, mut e, mut f] = [[0.0f32; LANES]; ROWS];
+    for (k, right) in panel.iter().enumerate() {
+        let left = left(k);
+        for lane in 0..LANES {
+            a[lane] = left[0].mul_add(right[lane], a[lane]);
+            b[lane] = left[1].mul_add(right[lane], b[lane]);
+            c[lane] = left[2].mul_add(right[lane], c[lane]);
+            d[lane] = left[3].mul_add(right[lane], d[lane]);
+            e[lane] = left[4].mul_add(right[lane], e[lane]);
+            f[lane] = left[5].mul_add(right[lane], f[lane]);
+        }
+    }
+    [a, b, c, d, e, f]
 }
 
 /// Stores as many elements of a part as the row still has.
