@@ -8,7 +8,7 @@ use burn::{
 };
 use checkpointing::Gradients;
 use rayon::prelude::*;
-use transformer::host::{HostTensor, Kernel, is_host, vectorise};
+use transformer::host::{HostTensor, Kernel, vectorise};
 
 use crate::device;
 
@@ -208,15 +208,9 @@ impl Update {
     ) -> (Tensor<1>, Moments) {
         match moments {
             Moments::Host(mut moments) => {
-                let [first, second] = moments.each_mut().map(|moment| {
-                    let slice = moment.as_mut_slice::<f32>();
-                    slice.expect("moments are float32")
-                });
-                let value = match is_host(&value.device()) {
-                    true => self.apply_host(value, gradient, first, second),
-                    false => self.apply_copies(value, &gradient, first, second),
-                };
-                (value, Moments::Host(moments))
+                let mut value = HostTensor::fetch(value);
+                self.apply_host(&mut value, &HostTensor::fetch(gradient), &mut moments);
+                (value.close(), Moments::Host(moments))
             }
             Moments::Device(moments) => {
                 let (value, moments) = self.apply_tensor(value, gradient, *moments);
@@ -225,35 +219,18 @@ impl Update {
         }
     }
 
-    /// [`apply_host`](Self::apply_host) of copies, in runs that stay in the cache on their way.
-    fn apply_copies(
-        &self,
-        mut value: Tensor<1>,
-        gradient: &Tensor<1>,
-        first: &mut [f32],
-        second: &mut [f32],
-    ) -> Tensor<1> {
-        const RUN: usize = 256 * 1024;
-        let moments = first.chunks_mut(RUN).zip(second.chunks_mut(RUN));
-        for (i, (first, second)) in moments.enumerate() {
-            let run = i * RUN..i * RUN + first.len();
-            let [part, gradient] = [&value, gradient].map(|x| x.clone().slice([run.clone()]));
-            let part = self.apply_host(part, gradient, first, second);
-            value = value.slice_assign([run], part);
-        }
-        value
-    }
-
     /// One pass over host memory instead of a dozen tensor operations.
     fn apply_host(
         &self,
-        value: Tensor<1>,
-        gradient: Tensor<1>,
-        first: &mut [f32],
-        second: &mut [f32],
-    ) -> Tensor<1> {
+        value: &mut HostTensor<1>,
+        gradient: &HostTensor<1>,
+        moments: &mut [TensorData; 2],
+    ) {
         const RUN: usize = 16 * 1024;
-        let (mut value, gradient) = (HostTensor::fetch(value), HostTensor::fetch(gradient));
+        let [first, second] = moments.each_mut().map(|moment| {
+            let slice = moment.as_mut_slice::<f32>();
+            slice.expect("moments are float32")
+        });
         value
             .slice_mut()
             .par_chunks_mut(RUN)
@@ -269,7 +246,6 @@ impl Update {
                     second,
                 });
             });
-        value.close()
     }
 
     fn apply_tensor(

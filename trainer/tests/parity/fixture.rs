@@ -41,7 +41,8 @@ const COMPARISONS: [Comparison; 4] = [
     Comparison {
         backend: Backend::Cuda,
         slack: 4.0,
-        reason: "kernels are tuned while running, so that the order of sums differs from one run to the next",
+        reason: "kernels are tuned while running, so that the order of sums differs from one run to the next; products in \
+                 TF32, as Burn 0.22 makes them on tensor cores, are farther off and fail",
     },
 ];
 
