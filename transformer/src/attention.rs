@@ -142,30 +142,25 @@ impl Attention {
         let q = self.normed(&self.query_norm, self.query.forward(queries));
         let k = self.normed(&self.key_norm, self.key.forward(keys.clone()));
         let v = self.value.forward(keys);
-        let mixed = match self.drops(seed) {
-            false => self.core([q, k, v], mask, causal).mixed,
-            true => {
-                let [q, k, v] = [q, k, v].map(|x| self.heads(x));
-                let weights = self.weights(q, k, mask, causal);
-                self.merge(dropout(weights, self.dropout, seed).matmul(v))
-            }
+        let core = match self.drops(seed) {
+            false => self.core([q, k, v], mask, causal),
+            true => self.core_tensor([q, k, v], mask, causal, seed),
         };
-        self.output.forward(mixed)
+        self.output.forward(core.mixed)
     }
 
-    /// The core, between the maps. Shapes: `[batch, tokens, d_model]` each, mask `[batch, keys]`.
+    /// The core, between the maps, without dropout. Shapes: `[batch, tokens, d_model]` each, mask `[batch, keys]`.
     pub fn core(&self, qkv: [Tensor<3>; 3], mask: Option<&Tensor<2, Bool>>, causal: bool) -> Core {
         if is_open(&qkv) {
             let qkv = qkv.map(HostTensor::fetch);
-            let seen = by_head::Seen { mask, causal };
-            let (weights, mixed) = by_head::forward(qkv.each_ref(), self.n_heads, &seen);
+            let (weights, mixed) = by_head::forward(qkv.each_ref(), self.n_heads, mask, causal);
             return Core {
                 qkv: qkv.map(HostTensor::close),
                 weights,
                 mixed,
             };
         }
-        self.core_tensor(qkv, mask, causal)
+        self.core_tensor(qkv, mask, causal, Seed::evaluation())
     }
 
     fn core_tensor(
@@ -173,9 +168,12 @@ impl Attention {
         qkv: [Tensor<3>; 3],
         mask: Option<&Tensor<2, Bool>>,
         causal: bool,
+        seed: Seed,
     ) -> Core {
         let [q, k, v] = qkv.clone().map(|x| self.heads(x));
-        let weights = self.weights(q, k, mask, causal);
+        let scale = scale(q.dims()[3]);
+        let scores = q.matmul(k.swap_dims(2, 3)) * scale;
+        let weights = dropout(softmax_masked(scores, mask, causal), self.dropout, seed);
         let mixed = self.merge(weights.clone().matmul(v));
         Core {
             qkv,
@@ -215,18 +213,6 @@ impl Attention {
     fn merge(&self, x: Tensor<4>) -> Tensor<3> {
         let [batch, heads, tokens, d_head] = x.dims();
         x.swap_dims(1, 2).reshape([batch, tokens, heads * d_head])
-    }
-
-    /// Attention weights, `[batch, n_heads, queries, keys]`.
-    fn weights(
-        &self,
-        q: Tensor<4>,
-        k: Tensor<4>,
-        mask: Option<&Tensor<2, Bool>>,
-        causal: bool,
-    ) -> Tensor<4> {
-        let scale = scale(q.dims()[3]);
-        softmax_masked(q.matmul(k.swap_dims(2, 3)) * scale, mask, causal)
     }
 
     /// Whether a token sees only itself and those before it.
@@ -349,7 +335,7 @@ mod tests {
             for causal in [false, queries > 1] {
                 for mask in [None, Some(&mask)] {
                     let qkv = [random(queries), random(5), random(5)];
-                    let want = attention.core_tensor(qkv.clone(), mask, causal);
+                    let want = attention.core_tensor(qkv.clone(), mask, causal, Seed::evaluation());
                     let got = attention.core(qkv.clone(), mask, causal);
                     for (got, want) in got.qkv.iter().zip(&qkv) {
                         got.clone()

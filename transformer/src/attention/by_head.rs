@@ -6,69 +6,31 @@ use rayon::prelude::*;
 use super::products::{Panels, store};
 use crate::host::{HostTensor, Kernel, LANES, dot_by, exp, largest, map_lanes, vectorise};
 
-/// Sizes of attention's core.
-#[derive(Clone, Copy)]
-struct Sizes {
-    queries: usize,
-    keys: usize,
-    d_head: usize,
-    scale: f32,
-}
-
-impl Sizes {
-    fn new(heads: usize, queries: [usize; 3], keys: [usize; 3]) -> Self {
-        let d_head = queries[2] / heads;
-        Self {
-            queries: queries[1],
-            keys: keys[1],
-            d_head,
-            scale: super::scale(d_head),
-        }
-    }
-}
-
-/// Which keys a query sees.
-pub(super) struct Seen<'a> {
-    /// Real tokens, `[batch, keys]`.
-    pub(super) mask: Option<&'a Tensor<2, Bool>>,
-    /// Only itself and those before it.
-    pub(super) causal: bool,
-}
-
 /// The attention weights, `[batch, heads, queries, keys]`, and what they mix of the values, `[batch, queries, d_model]`.
 pub(super) fn forward(
     [q, k, v]: [&HostTensor<3>; 3],
     heads: usize,
-    seen: &Seen<'_>,
+    mask: Option<&Tensor<2, Bool>>,
+    causal: bool,
 ) -> (Tensor<4>, Tensor<3>) {
-    let sizes = Sizes::new(heads, q.dims(), k.dims());
-    let [batch, queries, d_model] = q.dims();
-    let Sizes { keys, d_head, .. } = sizes;
-    let real: Option<Vec<bool>> = seen
-        .mask
-        .map(|mask| mask.clone().into_data().iter::<bool>().collect());
+    let ([batch, queries, d_model], [_, keys, _]) = (q.dims(), k.dims());
+    let real: Option<Vec<bool>> =
+        mask.map(|mask| mask.clone().into_data().iter::<bool>().collect());
     let mut weights = vec![0.0f32; batch * heads * queries * keys];
     let mut mixed = vec![0.0f32; batch * queries * d_model];
-    let [q_rows, k_rows, v_rows] = [q, k, v].map(|x| x.slice());
     weights
         .par_chunks_mut((queries * keys).max(1))
         .zip(by_head(&mut mixed, batch, heads, d_model))
         .enumerate()
         .for_each_init(Panels::default, |panels, (i, (weights, mixed))| {
-            let (sequence, head) = (i / heads, i % heads);
-            let part = |rows, tokens| Head {
-                rows,
-                first: (sequence * tokens) * d_model + head * d_head,
-                d_model,
-                d_head,
-            };
+            let sequence = i / heads;
             vectorise(Forward {
-                sizes,
-                q: part(q_rows, queries),
-                k: part(k_rows, keys),
-                v: part(v_rows, keys),
+                q: Head::new(q, i, heads),
+                k: Head::new(k, i, heads),
+                v: Head::new(v, i, heads),
+                shape: [queries, keys, d_model / heads],
                 real: real.as_deref().map(|real| &real[sequence * keys..][..keys]),
-                causal: seen.causal,
+                causal,
                 panels,
                 weights,
                 mixed,
@@ -88,25 +50,18 @@ pub(super) fn pull(
 ) -> [Tensor<3>; 3] {
     let [mut q, mut k, mut v] = qkv;
     let [batch, heads, queries, keys] = weights.dims();
-    let sizes = Sizes::new(heads, q.dims(), k.dims());
     let [_, _, d_model] = q.dims();
-    let (p, g) = (weights.slice(), cotangent.slice());
+    let weights = weights.slice();
     let parts = |x| by_head(x, batch, heads, d_model);
     parts(q.slice_mut())
         .zip(parts(k.slice_mut()))
         .zip(parts(v.slice_mut()))
         .enumerate()
         .for_each_init(Room::default, |room, (i, ((q, k), v))| {
-            let (sequence, head) = (i / heads, i % heads);
             vectorise(Pull {
-                sizes,
-                weights: &p[i * queries * keys..][..queries * keys],
-                cotangent: Head {
-                    rows: g,
-                    first: (sequence * queries) * d_model + head * sizes.d_head,
-                    d_model,
-                    d_head: sizes.d_head,
-                },
+                weights: &weights[i * queries * keys..][..queries * keys],
+                cotangent: Head::new(cotangent, i, heads),
+                shape: [queries, keys, d_model / heads],
                 q,
                 k,
                 v,
@@ -147,6 +102,18 @@ struct Head<'a> {
 }
 
 impl<'a> Head<'a> {
+    /// The `i`th, counting the heads of a sequence first.
+    fn new(all: &'a HostTensor<3>, i: usize, heads: usize) -> Self {
+        let [_, tokens, d_model] = all.dims();
+        let d_head = d_model / heads;
+        Self {
+            rows: all.slice(),
+            first: i / heads * tokens * d_model + i % heads * d_head,
+            d_model,
+            d_head,
+        }
+    }
+
     #[inline(always)]
     fn row(&self, token: usize) -> &'a [f32] {
         &self.rows[self.first + token * self.d_model..][..self.d_head]
@@ -155,10 +122,11 @@ impl<'a> Head<'a> {
 
 /// The forward pass of one head.
 struct Forward<'a, 'b> {
-    sizes: Sizes,
     q: Head<'a>,
     k: Head<'a>,
     v: Head<'a>,
+    /// Queries, keys, d_head.
+    shape: [usize; 3],
     /// The sequence's real tokens, `[keys]`.
     real: Option<&'a [bool]>,
     causal: bool,
@@ -174,13 +142,8 @@ impl Kernel for Forward<'_, '_> {
 
     #[inline(always)]
     fn call(self) {
-        let Sizes {
-            queries,
-            keys,
-            d_head,
-            scale,
-            ..
-        } = self.sizes;
+        let [queries, keys, d_head] = self.shape;
+        let scale = super::scale(d_head);
         let (panels, weights, mut mixed) = (self.panels, self.weights, self.mixed);
         panels.pack_columns([d_head, keys], |key| self.k.row(key));
         panels.times_rows(queries, |query| self.q.row(query), put(weights, keys));
@@ -216,10 +179,11 @@ struct Room {
 
 /// The pullback of one head.
 struct Pull<'a, 'b> {
-    sizes: Sizes,
     /// `[queries, keys]`.
     weights: &'a [f32],
     cotangent: Head<'a>,
+    /// Queries, keys, d_head.
+    shape: [usize; 3],
     q: Vec<&'b mut [f32]>,
     k: Vec<&'b mut [f32]>,
     v: Vec<&'b mut [f32]>,
@@ -231,13 +195,8 @@ impl Kernel for Pull<'_, '_> {
 
     #[inline(always)]
     fn call(self) {
-        let Sizes {
-            queries,
-            keys,
-            d_head,
-            scale,
-            ..
-        } = self.sizes;
+        let [queries, keys, d_head] = self.shape;
+        let scale = super::scale(d_head);
         let (weights, mut q, mut k, mut v) = (self.weights, self.q, self.k, self.v);
         let Room {
             cotangent,

@@ -6,7 +6,7 @@ use crate::host::LANES;
 /// Rows of a tile. Its sums, a row of [`LANES`] each, fill the registers of AVX2 beside the operands.
 const ROWS: usize = 6;
 
-/// A right operand `[depth, columns]` in panels of [`LANES`] columns, the last filled up with zeros.
+/// A right operand `[depth, columns]` in panels of [`LANES`] columns. What the last has beyond is never read.
 #[derive(Default)]
 pub(super) struct Panels {
     rows: Vec<[f32; LANES]>,
@@ -53,12 +53,9 @@ impl Panels {
     }
 
     fn resize(&mut self, depth: usize, columns: usize) {
+        // What was there before is left where no column overwrites it: it meets none that is read.
         let rows = columns.div_ceil(LANES) * depth;
-        // What is left beyond the last column would be multiplied, and never read.
-        if (self.depth, self.columns) != (depth, columns) {
-            self.rows.clear();
-            self.rows.resize(rows, [0.0; LANES]);
-        }
+        self.rows.resize(rows, [0.0; LANES]);
         (self.depth, self.columns) = (depth, columns);
     }
 
