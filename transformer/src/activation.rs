@@ -7,7 +7,9 @@ use burn::{
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::host::{HostTensor, Kernel, Known, exp, for_row_pairs, for_rows, normal_cdf, vectorise};
+use crate::host::{
+    HostTensor, Kernel, Known, TAIL_END, exp, for_row_pairs, for_rows, normal_tail, vectorise,
+};
 
 /// The activations of published transformers. Names in configs differ; these are torch's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +160,7 @@ fn values(x: &[f32], f: impl Fn(f32) -> (f32, f32) + Copy + Sync) -> Vec<f32> {
 }
 
 /// Elements of which [`Values`] makes an array.
-const RUN: usize = 256;
+const RUN: usize = 64;
 
 fn pull_slices(
     x: &mut [f32],
@@ -230,8 +232,15 @@ impl<F: Fn(f32) -> (f32, f32)> Kernel for Pull<'_, F> {
 #[inline(always)]
 fn gelu(x: f32) -> (f32, f32) {
     const NORMAL: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
-    let cdf = normal_cdf(x);
-    (x * cdf, cdf + x * NORMAL * exp(-0.5 * x * x))
+    let (tail, density) = normal_tail(x);
+    let (positive, cdf) = if x < 0.0 {
+        (0.0, tail)
+    } else {
+        (x, 1.0 - tail)
+    };
+    // x Phi(x) = max(x, 0) - |x| Phi(-|x|)
+    let value = (-x.abs().min(TAIL_END)).mul_add(tail, positive);
+    (value, x.mul_add(NORMAL * density, cdf))
 }
 
 #[inline(always)]
