@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use crate::linear::give;
+use crate::{linear::give, product};
 
 /// A low-rank update `scale * (x A) B` with `scale = alpha / rank` (Hu et al. 2021).
 #[derive(Module, Debug)]
@@ -34,13 +34,13 @@ impl Adapter {
 
     /// The update for `input`. Shapes: `[rows, d_input] -> [rows, d_output]`.
     pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        input.matmul(self.down.val()).matmul(self.up.val()) * self.scale
+        product(product(input, self.down.val()), self.up.val()) * self.scale
     }
 
     /// The cotangent of the input for the cotangent of the update.
     pub(crate) fn pull_input(&self, cotangent: Tensor<2>) -> Tensor<2> {
-        let low = cotangent.matmul(self.up.val().transpose()) * self.scale;
-        low.matmul(self.down.val().transpose())
+        let low = product(cotangent, self.up.val().transpose()) * self.scale;
+        product(low, self.down.val().transpose())
     }
 
     /// Hands the gradients of `A` and `B` to `sink`.
@@ -51,9 +51,17 @@ impl Adapter {
         sink: &mut dyn FnMut(ParamId, Tensor<1>),
     ) {
         let cotangent = cotangent * self.scale;
-        let low = input.clone().matmul(self.down.val());
-        give(&self.up, || low.transpose().matmul(cotangent.clone()), sink);
-        let low_cotangent = cotangent.matmul(self.up.val().transpose());
-        give(&self.down, || input.transpose().matmul(low_cotangent), sink);
+        let low = product(input.clone(), self.down.val());
+        give(
+            &self.up,
+            || product(low.transpose(), cotangent.clone()),
+            sink,
+        );
+        let low_cotangent = product(cotangent, self.up.val().transpose());
+        give(
+            &self.down,
+            || product(input.transpose(), low_cotangent),
+            sink,
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 mod adapter;
 mod linear;
+mod product;
 
 pub use adapter::Adapter;
 pub use linear::{Linear, LinearConfig};
+pub use product::{Product, multiply_by, product};

@@ -2,10 +2,13 @@
 
 use burn::{
     module::{Initializer, Module, Param, ParamId},
-    tensor::{Device, Tensor, module::linear},
+    tensor::{Device, Tensor},
 };
 
-use crate::Adapter;
+use crate::{
+    Adapter,
+    product::{linear, product},
+};
 
 /// Sizes and initialisation of a [`Linear`].
 #[derive(Clone, Debug)]
@@ -134,7 +137,7 @@ impl Linear {
             .adapter
             .as_ref()
             .map(|adapter| adapter.pull_input(cotangent.clone()));
-        let base = cotangent.matmul(self.weight.val().transpose());
+        let base = product(cotangent, self.weight.val().transpose());
         match through_adapter {
             None => base,
             Some(adapter) => base + adapter,
@@ -157,7 +160,7 @@ impl Linear {
         if let Some(bias) = &self.bias {
             give(bias, || cotangent.clone().sum_dim(0).squeeze_dim(0), sink);
         }
-        give(&self.weight, || input.transpose().matmul(cotangent), sink);
+        give(&self.weight, || product(input.transpose(), cotangent), sink);
     }
 }
 

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use checkpointing::{Seed, Segment, State};
-use peft::{Linear, LinearConfig};
+use peft::{Linear, LinearConfig, product};
 use transformer::LayerNorm;
 
 use crate::{TextConfig, TextEmbed};
@@ -56,8 +56,11 @@ impl Segment for MlmSegment {
         input.map_hidden(|hidden| {
             let hidden = self.activation.forward(self.head.dense.forward(hidden));
             let hidden = self.head.norm.forward(hidden);
-            let decoder = self.decoder.val().transpose().unsqueeze::<3>();
-            hidden.matmul(decoder) + self.head.bias.val().unsqueeze()
+            let [batch, tokens, width] = hidden.dims();
+            let hidden: Tensor<2> = hidden.reshape([batch * tokens, width]);
+            let logits = product(hidden, self.decoder.val().transpose());
+            let logits = logits + self.head.bias.val().unsqueeze();
+            logits.reshape([batch as i32, tokens as i32, -1])
         })
     }
 }

@@ -1,5 +1,8 @@
 //! Which device computes, and what it can do. No other file names a backend.
 
+#[cfg(feature = "cuda")]
+mod float32;
+
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
@@ -184,6 +187,10 @@ pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
         }
     })?;
     works(&device).map_err(helped)?;
+    #[cfg(feature = "cuda")]
+    if backend == Backend::Cuda {
+        peft::multiply_by(float32::product, &device);
+    }
     Ok(device)
 }
 

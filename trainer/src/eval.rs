@@ -7,6 +7,7 @@ use burn::tensor::{Device, Tensor};
 use checkpointing::{Seed, State};
 use data::{Groups, Ledger, Source, Templates};
 use fusion::normalise;
+use peft::product;
 use serde::Serialize;
 use text_encoder::TextEncoder;
 use vision_encoder::VisionEncoder;
@@ -217,10 +218,8 @@ fn ranks(queries: Tensor<2>, candidates: Tensor<2>, right: &[Vec<usize>]) -> Vec
     let mut ranks = Vec::with_capacity(count);
     for start in (0..count).step_by(ROWS) {
         let rows = start..(start + ROWS).min(count);
-        let scores = queries
-            .clone()
-            .slice([rows.clone(), 0..width])
-            .matmul(candidates.clone());
+        let queries = queries.clone().slice([rows.clone(), 0..width]);
+        let scores = product(queries, candidates.clone());
         let [_, options] = scores.dims();
         let scores: Vec<f32> = scores.into_data().iter::<f32>().collect();
         for (query, scores) in rows.zip(scores.chunks(options)) {

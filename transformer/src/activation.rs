@@ -28,6 +28,7 @@ pub enum Activation {
 }
 
 const SQRT_HALF: f32 = std::f32::consts::FRAC_1_SQRT_2;
+const NORMAL: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
 const TANH_SCALE: f32 = 0.797_884_6; // sqrt(2 / pi)
 const TANH_CUBIC: f32 = 0.044_715;
 const QUICK: f32 = 1.702;
@@ -115,6 +116,12 @@ impl Activation {
     ) -> (Tensor<D>, Tensor<D>) {
         if self == Self::Gelu && gelu_gradient_is_exact(&x.device()) {
             return (self.forward_tensor(x.clone()), pull_gelu(x, cotangent));
+        }
+        if self == Self::Gelu {
+            let cdf = ((x.clone() * SQRT_HALF).erf() + 1.0) * 0.5;
+            let density = (x.clone() * x.clone() * -0.5).exp() * NORMAL;
+            let slope = cdf.clone() + x.clone() * density;
+            return (x * cdf, cotangent * slope);
         }
         let leaf = x.autodiff().require_grad();
         let value = self.forward_tensor(leaf.clone());
@@ -231,7 +238,6 @@ impl<F: Fn(f32) -> (f32, f32)> Kernel for Pull<'_, F> {
 
 #[inline(always)]
 fn gelu(x: f32) -> (f32, f32) {
-    const NORMAL: f32 = 0.398_942_3; // 1 / sqrt(2 pi)
     let (tail, density) = normal_tail(x);
     let (positive, cdf) = if x < 0.0 {
         (0.0, tail)

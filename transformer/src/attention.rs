@@ -8,7 +8,7 @@ use burn::{
     tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
 };
 use checkpointing::Seed;
-use peft::{Linear, LinearConfig};
+use peft::{Linear, LinearConfig, product};
 
 use crate::{LayerNorm, dropout::dropout, host::HostTensor, pooled::PooledToken};
 
@@ -172,9 +172,9 @@ impl Attention {
     ) -> Core {
         let [q, k, v] = qkv.clone().map(|x| self.heads(x));
         let scale = scale(q.dims()[3]);
-        let scores = q.matmul(k.swap_dims(2, 3)) * scale;
+        let scores = product(q, k.swap_dims(2, 3)) * scale;
         let weights = dropout(softmax_masked(scores, mask, causal), self.dropout, seed);
-        let mixed = self.merge(weights.clone().matmul(v));
+        let mixed = self.merge(product(weights.clone(), v));
         Core {
             qkv,
             weights,
@@ -245,11 +245,11 @@ impl Attention {
         let [q, k, v] = qkv.map(|x| self.heads(x));
         let cotangent = self.heads(cotangent);
         let scale = scale(q.dims()[3]);
-        let v_cotangent = weights.clone().swap_dims(2, 3).matmul(cotangent.clone());
-        let weights_cotangent = cotangent.matmul(v.swap_dims(2, 3));
+        let v_cotangent = product(weights.clone().swap_dims(2, 3), cotangent.clone());
+        let weights_cotangent = product(cotangent, v.swap_dims(2, 3));
         let scores = pull_softmax(weights, weights_cotangent) * scale;
-        let q_cotangent = scores.clone().matmul(k);
-        let k_cotangent = scores.swap_dims(2, 3).matmul(q);
+        let q_cotangent = product(scores.clone(), k);
+        let k_cotangent = product(scores.swap_dims(2, 3), q);
         [q_cotangent, k_cotangent, v_cotangent].map(|x| self.merge(x))
     }
 

@@ -5,6 +5,8 @@ use burn::{
     tensor::{Device, Tensor, module::layer_norm},
 };
 
+use peft::product;
+
 use crate::host::{HostTensor, Kernel, LANES, dot_by, sum_rows, vectorise};
 
 /// Layer normalisation over the last axis (Ba et al. 2016).
@@ -120,10 +122,10 @@ impl LayerNorm {
             .sqrt()
             .recip();
         let normal = centred * rstd.clone();
-        let product = cotangent.clone() * normal.clone();
-        let projected = product.clone().matmul(mean_with_gamma.clone());
-        let mean = cotangent.clone().matmul(mean_with_gamma);
-        let gamma_gradient = product.sum_dim(0).squeeze_dim(0);
+        let scaled = cotangent.clone() * normal.clone();
+        let projected = product(scaled.clone(), mean_with_gamma.clone());
+        let mean = product(cotangent.clone(), mean_with_gamma);
+        let gamma_gradient = scaled.sum_dim(0).squeeze_dim(0);
         let beta_gradient = cotangent.clone().sum_dim(0).squeeze_dim(0);
         let inner = cotangent * gamma.unsqueeze() - normal * projected - mean;
         (residual + inner * rstd, gamma_gradient, beta_gradient)

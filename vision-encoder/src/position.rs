@@ -1,6 +1,7 @@
 //! Position embeddings for pictures of another size than the model was made for.
 
 use burn::tensor::{Tensor, TensorData};
+use peft::product;
 
 /// Resamples position embeddings from one grid of patches to another, bicubic with a = -0.75 and
 /// without aligned corners, as torch's `interpolate` does.
@@ -19,7 +20,7 @@ pub fn resample_positions(positions: Tensor<2>, from: [usize; 2], to: [usize; 2]
         }
     }
     let data = TensorData::new(matrix, [to[0] * to[1], from[0] * from[1]]);
-    Tensor::<2>::from_data(data, &positions.device()).matmul(positions)
+    product(Tensor::from_data(data, &positions.device()), positions)
 }
 
 /// For each output place, the weight of each input place.

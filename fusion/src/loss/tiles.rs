@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor};
+use peft::product;
 use transformer::host::{HostTensor, is_host};
 
 use super::tiling::{Tiling, blocks};
@@ -127,10 +128,10 @@ impl Features {
                     .unwrap_or_else(|| self.products(&place));
                 let derivative = derive(&place, products);
                 let image = slice_rows(&self.image, rows);
-                add_to(grad_columns, derivative.clone().transpose().matmul(image));
+                add_to(grad_columns, product(derivative.clone().transpose(), image));
                 add_to(
                     &mut grad_rows,
-                    derivative.matmul(slice_rows(&self.text, columns)),
+                    product(derivative, slice_rows(&self.text, columns)),
                 );
             }
             grad_image.extend(grad_rows);
@@ -150,8 +151,10 @@ impl Features {
 
     /// The products of a tile, `[rows, columns]`.
     fn products(&self, place: &Place) -> Tensor<2> {
-        slice_rows(&self.image, &place.rows)
-            .matmul(slice_rows(&self.text, &place.columns).transpose())
+        product(
+            slice_rows(&self.image, &place.rows),
+            slice_rows(&self.text, &place.columns).transpose(),
+        )
     }
 }
 

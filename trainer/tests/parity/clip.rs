@@ -6,11 +6,12 @@ use fusion::{
     Batch, DualConfig, DualEncoder, DualKeys, StepConfig, contrastive_step, loss::ContrastiveLoss,
     normalise,
 };
+use peft::product;
 use text_encoder::TextTransformer;
 use transformer::{Weights, load, save, save_gradients};
 use vision_encoder::VisionTransformer;
 
-use crate::fixture::{Fixture, each, ids, mask, tensor};
+use crate::fixture::{Fixture, device, each, ids, mask, tensor};
 
 type Model = DualEncoder<VisionTransformer, TextTransformer>;
 
@@ -33,7 +34,7 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn open(fixture: &'a Fixture, (config, keys): (DualConfig, DualKeys), file: &str) -> Self {
-        let device = Device::default();
+        let device = device();
         let weights = fixture.weights(file);
         let model = load(config.init(&device), &config.bindings(keys), &weights)
             .unwrap_or_else(|error| panic!("{}: {error}", fixture.folder.display()));
@@ -157,7 +158,7 @@ impl<'a> Case<'a> {
         self.compare(names[2], image.clone());
         self.compare(names[3], text.clone());
         let bias = self.model.bias().unwrap_or(0.0);
-        let logits = image.matmul(text.transpose()) * self.model.scale() + bias;
+        let logits = product(image, text.transpose()) * self.model.scale() + bias;
         self.compare(names[4], logits);
     }
 }

@@ -2,14 +2,14 @@
 
 use burn::{
     module::{Module, ModuleVisitor, Param},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use fusion::DualConfig;
 use serde_json::Value;
 use text_encoder::TextConfig;
 use vision_encoder::VisionConfig;
 
-use crate::fixture::{each, json_file};
+use crate::fixture::{device, each, json_file};
 
 /// Architectures that belong to later work.
 const LATER: [&str; 6] = [
@@ -36,7 +36,7 @@ fn parameters<M: Module>(module: &M) -> u64 {
 
 /// The parsed configuration, for comparison, and its number of parameters.
 fn parse(architecture: &str, json: &Value) -> (String, u64) {
-    let device = Device::default();
+    let device = device();
     match architecture {
         "CLIPModel" | "SiglipModel" => {
             let (config, _) = DualConfig::from_hf(json).unwrap();

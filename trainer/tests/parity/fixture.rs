@@ -232,6 +232,11 @@ pub(crate) fn weights_file(path: &Path) -> Weights {
     Weights::from_safetensors(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// The device that the backend's feature, or `BURN_DEVICE`, chooses.
+pub(crate) fn device() -> Device {
+    trainer::device::open(None).unwrap()
+}
+
 pub(crate) fn tensor<const D: usize>(weights: &Weights, name: &str, device: &Device) -> Tensor<D> {
     Tensor::from_data(data(weights, name), device)
 }

@@ -1,9 +1,8 @@
 //! The contrastive losses on one rank.
 
-use burn::tensor::Device;
 use fusion::loss::{ContrastiveLoss, LogitMap, Tiling};
 
-use crate::fixture::{data, each, tensor};
+use crate::fixture::{data, device, each, tensor};
 
 /// Fixtures of this family that belong to later work: losses over ranks, captions, distillation.
 const LATER: [&str; 2] = ["ranks", "caption_distill"];
@@ -14,7 +13,7 @@ fn parity_losses() {
         if LATER.contains(&fixture.name()) {
             return;
         }
-        let device = Device::default();
+        let device = device();
         let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
         let number = |name: &str| data(&inputs, name).iter::<f32>().next().unwrap();
         let (scale, bias) = (number("log_scale").exp(), number("bias"));

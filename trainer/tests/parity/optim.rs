@@ -2,16 +2,17 @@
 
 use burn::{
     module::{Module, Param},
-    tensor::{Device, Tensor},
+    tensor::Tensor,
 };
 use checkpointing::Gradients;
+use peft::product;
 use serde_json::Value;
 use trainer::{
     optim::{AdamW, AdamWConfig, clip_scale, gradient_norm},
     schedule::{Decay, LearningRate},
 };
 
-use crate::fixture::{Fixture, data, each, json_file, tensor};
+use crate::fixture::{Fixture, data, device, each, json_file, tensor};
 
 /// Fixtures of this family that belong to later work: loss scaling.
 const LATER: [&str; 1] = ["grad_scaler"];
@@ -74,8 +75,8 @@ struct Problem {
 
 impl Problem {
     fn loss(&self, x: Tensor<2>, y: Tensor<2>) -> Tensor<1> {
-        let hidden = x.matmul(self.w1.val().transpose()) + self.b1.val().unsqueeze();
-        let out = hidden.tanh().matmul(self.w2.val().transpose()) + self.b2.val().unsqueeze();
+        let hidden = product(x, self.w1.val().transpose()) + self.b1.val().unsqueeze();
+        let out = product(hidden.tanh(), self.w2.val().transpose()) + self.b2.val().unsqueeze();
         ((out.clone() - y.clone()) * (out - y)).mean()
     }
 
@@ -132,7 +133,7 @@ impl Trace {
 }
 
 fn adamw(fixture: &Fixture) {
-    let device = Device::default();
+    let device = device();
     let config = fixture.json("config.json");
     let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
     let number = |key: &str| config[key].as_f64().unwrap();

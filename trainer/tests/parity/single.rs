@@ -12,7 +12,7 @@ use text_encoder::{
 use transformer::{Bindings, Weights, load, save_gradients};
 use vision_encoder::{Pooling, VisionConfig, VisionEncoder, VisionKeys};
 
-use crate::fixture::{Fixture, data, each, ids, mask, tensor};
+use crate::fixture::{Fixture, data, device, each, ids, mask, tensor};
 
 const POLICIES: [Policy; 3] = [Policy::StoreAll, Policy::EveryCut, Policy::Every(2)];
 
@@ -51,7 +51,7 @@ fn parity_vit() {
 }
 
 fn vit(fixture: &Fixture, config: &VisionConfig, keys: VisionKeys) {
-    let device = Device::default();
+    let device = device();
     let bindings = config.bindings(keys);
     let weights = fixture.weights("model.safetensors");
     let model = load(config.init(&device), &bindings, &weights).unwrap();
@@ -147,7 +147,7 @@ fn bert_input(inputs: &Weights, device: &Device) -> State {
 }
 
 fn bert_base(fixture: &Fixture, config: &TextConfig) {
-    let device = Device::default();
+    let device = device();
     let bindings = config.bindings(TextKeys::Bert);
     let weights = fixture
         .weights("model.safetensors")
@@ -207,7 +207,7 @@ fn bert_base(fixture: &Fixture, config: &TextConfig) {
 }
 
 fn bert_mlm(fixture: &Fixture, config: &TextConfig) {
-    let device = Device::default();
+    let device = device();
     let config = TextConfig {
         pooler: false,
         ..config.clone()

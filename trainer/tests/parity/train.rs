@@ -2,7 +2,7 @@
 
 use burn::{
     module::Module,
-    tensor::{Device, Int, Tensor, TensorData},
+    tensor::{Int, Tensor, TensorData},
 };
 use checkpointing::{Policy, Seed};
 use fusion::{Batch, DualConfig, DualEncoder, StepConfig, contrastive_step};
@@ -16,7 +16,7 @@ use vision_encoder::VisionTransformer;
 
 use crate::{
     clip::{loss_of, split},
-    fixture::{Fixture, data, each, ids, json_file, mask, tensor, weights_file},
+    fixture::{Fixture, data, device, each, ids, json_file, mask, tensor, weights_file},
     optim::betas,
 };
 
@@ -103,7 +103,7 @@ fn run(
     pieces: &dyn Fn(&Batch) -> Vec<Batch>,
     mix: Mix,
 ) {
-    let device = Device::default();
+    let device = device();
     let config = fixture.json("config.json");
     let number = |key: &str| config[key].as_f64().unwrap();
     let base = fixture.base();
