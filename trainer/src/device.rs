@@ -1,4 +1,4 @@
-//! Which device computes, and what it can do. No other file names a backend.
+//! Which device computes, and what it can do. No file beside this and those below it names a backend.
 
 #[cfg(feature = "cuda")]
 mod float32;

@@ -99,7 +99,7 @@ impl Activation {
             Self::Gelu if !x.is_autodiff() || gelu_gradient_is_exact(&x.device()) => {
                 burn::tensor::activation::gelu(x)
             }
-            Self::Gelu => x.clone() * ((x * SQRT_HALF).erf() + 1.0) * 0.5,
+            Self::Gelu => x.clone() * normal_cdf(x),
             Self::GeluTanh => {
                 let inner = (x.clone() * x.clone() * TANH_CUBIC + 1.0) * x.clone() * TANH_SCALE;
                 x * (inner.tanh() + 1.0) * 0.5
@@ -118,10 +118,7 @@ impl Activation {
             return (self.forward_tensor(x.clone()), pull_gelu(x, cotangent));
         }
         if self == Self::Gelu {
-            let cdf = ((x.clone() * SQRT_HALF).erf() + 1.0) * 0.5;
-            let density = (x.clone() * x.clone() * -0.5).exp() * NORMAL;
-            let slope = cdf.clone() + x.clone() * density;
-            return (x * cdf, cotangent * slope);
+            return pull_exact_gelu(x, cotangent);
         }
         let leaf = x.autodiff().require_grad();
         let value = self.forward_tensor(leaf.clone());
@@ -149,6 +146,19 @@ fn gelu_gradient_is_exact(device: &Device) -> bool {
 fn pull_gelu<const D: usize>(x: Tensor<D>, cotangent: Tensor<D>) -> Tensor<D> {
     let [x, cotangent] = [x, cotangent].map(Tensor::into_dispatch);
     Tensor::from_dispatch(Dispatch::gelu_backward(x, cotangent))
+}
+
+/// The value of gelu and the pulled back cotangent, in tensor operations.
+fn pull_exact_gelu<const D: usize>(x: Tensor<D>, cotangent: Tensor<D>) -> (Tensor<D>, Tensor<D>) {
+    let cdf = normal_cdf(x.clone());
+    let density = (x.clone() * x.clone() * -0.5).exp() * NORMAL;
+    let slope = cdf.clone() + x.clone() * density;
+    (x * cdf, cotangent * slope)
+}
+
+/// The normal distribution's `Phi`, in tensor operations.
+fn normal_cdf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    ((x * SQRT_HALF).erf() + 1.0) * 0.5
 }
 
 /// The values of `f`, which gives value and slope, in memory that is written once.
@@ -280,6 +290,17 @@ mod tests {
     use burn::tensor::Distribution;
 
     use super::*;
+
+    #[test]
+    fn closed_form_of_gelu_equals_host_loops() {
+        let device = testing::host();
+        let x = Tensor::<2>::random([33, 71], Distribution::Normal(0.0, 3.0), &device);
+        let g = Tensor::<2>::random([33, 71], Distribution::Normal(0.0, 1.0), &device);
+        let got = pull_exact_gelu(x.clone(), g.clone());
+        let want = Activation::Gelu.pull(x, g);
+        testing::assert_close(&got.0, &want.0, 4e-6);
+        testing::assert_close(&got.1, &want.1, 4e-6);
+    }
 
     #[test]
     fn host_loops_equal_tensor_operations() {

@@ -31,7 +31,7 @@ use cubek::{
     std::InputBinding,
 };
 
-/// The product of two tensors of any device that this program was built for CUDA for.
+/// The product of two tensors on CUDA.
 pub(super) fn product(left: DispatchTensor, right: DispatchTensor) -> DispatchTensor {
     Dispatch::float32_product(left, right)
 }
@@ -40,7 +40,7 @@ pub(super) fn product(left: DispatchTensor, right: DispatchTensor) -> DispatchTe
 #[backend_extension(Cube, Autodiff, Fusion: cfg(feature = "tune"))]
 pub(super) trait Float32: Backend {
     /// Shapes: `[..., m, k]`, `[..., k, n] -> [..., m, n]`, the leading axes alike.
-    #[cfg_attr(feature = "tune", fusion(dtype = left, shape = shape(left, right)))]
+    #[fusion(dtype = left, shape = shape(left, right))]
     fn float32_product(left: FloatTensor<Self>, right: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
@@ -187,7 +187,9 @@ impl<B: Float32, C: CheckpointStrategy> Float32 for Autodiff<B, C> {
                 right.into_primitive(),
             )),
             OpsKind::Tracked(mut op) => {
-                let kept = [&left, &right].map(|tensor| Some(op.checkpoint(tensor)));
+                // Each is kept for the other's gradient.
+                let kept = [(&left, &right), (&right, &left)]
+                    .map(|(tensor, other)| other.is_tracked().then(|| op.checkpoint(tensor)));
                 let product = B::float32_product(left.into_primitive(), right.into_primitive());
                 op.finish(kept, product)
             }

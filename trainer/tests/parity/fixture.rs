@@ -42,7 +42,7 @@ const COMPARISONS: [Comparison; 4] = [
         backend: Backend::Cuda,
         slack: 4.0,
         reason: "kernels are tuned while running, so that the order of sums differs from one run to the next; products in \
-                 TF32, as Burn 0.22 makes them on tensor cores, are farther off and fail",
+                 TF32, which Burn 0.22 would make on tensor cores, are farther off and would fail",
     },
 ];
 
