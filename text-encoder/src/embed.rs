@@ -1,8 +1,9 @@
 //! From token ids to hidden states: the first segment of a text tower.
 
 use burn::{
+    backend::{Dispatch, ops::ModuleOps},
     module::{Initializer, Module, Param},
-    tensor::{Device, Tensor, module::embedding},
+    tensor::{Device, Int, Tensor, module::embedding},
 };
 use checkpointing::{
     Gradients, Pulled, Seed, Segment, State, Tape, is_trainable, record_with_autodiff,
@@ -117,11 +118,7 @@ impl Segment for TextEmbed {
                 );
             }
             if is_trainable(&self.tokens) {
-                let [batch, tokens, d_model] = cotangent.dims();
-                let zeros = Tensor::<2>::zeros(self.tokens.val().dims(), &cotangent.device());
-                let rows = cotangent.reshape([batch * tokens, d_model]);
-                let add = burn::tensor::IndexingUpdateOp::Add;
-                let table = zeros.select_assign(0, ids.reshape([batch * tokens]), rows, add);
+                let table = pull_look_up(self.tokens.val(), cotangent, ids);
                 gradients.add(self.tokens.id, table);
             }
             Pulled {
@@ -131,4 +128,14 @@ impl Segment for TextEmbed {
         };
         (output, Box::new(tape))
     }
+}
+
+/// The framework's own pullback of [`embedding`]: a table of zeros, to which each row of the cotangent is added in place.
+fn pull_look_up(table: Tensor<2>, cotangent: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<2> {
+    let (table, cotangent) = (table.into_dispatch(), cotangent.into_dispatch());
+    Tensor::from_dispatch(Dispatch::embedding_backward(
+        table,
+        cotangent,
+        ids.into_dispatch(),
+    ))
 }

@@ -48,7 +48,7 @@ struct Needs {
     libraries: Vec<PathBuf>,
 }
 
-/// Variables of glibc's allocator, which then keeps up to so many bytes instead of giving large blocks back to the system
+/// Variables of glibc's allocator, for programs without one of their own, which then keeps up to so many bytes instead of giving large blocks back to the system
 /// and taking them again page by page: an eighth of a block's time, and two thirds of the optimizer's.
 const ALLOCATOR: [(&str, &str); 2] = [
     ("MALLOC_TRIM_THRESHOLD_", "4000000000"),

@@ -1,6 +1,7 @@
 //! LibTorch: the libraries of the `torch` package of PyPI, or those that `LIBTORCH` names.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +22,11 @@ const LIBRARIES: [&str; 3] = ["libtorch.so", "libtorch_cpu.so", "libc10.so"];
 const CUDA_PACKAGE: bool = cfg!(all(target_os = "linux", target_arch = "x86_64"));
 
 pub(super) fn install(cuda: bool) -> Result<()> {
+    // On Linux the program's allocator is jemalloc, which is built from C.
+    ensure!(
+        !cfg!(target_os = "linux") || Command::new("make").arg("--version").output().is_ok(),
+        "make was not found; install it (Debian: `apt-get install make`)"
+    );
     if let Some(given) = env::var_os("LIBTORCH") {
         check(Path::new(&given)).context("LIBTORCH is set, so nothing was installed")?;
         return Ok(());
