@@ -48,8 +48,9 @@ struct Needs {
     libraries: Vec<PathBuf>,
 }
 
-/// Variables of glibc's allocator, for programs without one of their own, which then keeps up to so many bytes instead of giving large blocks back to the system
-/// and taking them again page by page: an eighth of a block's time, and two thirds of the optimizer's.
+/// Variables of glibc's allocator, where a program has none of its own. It then keeps up to so many bytes instead of giving
+/// large blocks back to the system and taking them again page by page: an eighth of a block's time, and two thirds of the
+/// optimizer's.
 const ALLOCATOR: [(&str, &str); 2] = [
     ("MALLOC_TRIM_THRESHOLD_", "4000000000"),
     ("MALLOC_MMAP_MAX_", "0"),
