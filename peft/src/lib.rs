@@ -6,4 +6,4 @@ mod product;
 
 pub use adapter::Adapter;
 pub use linear::{Linear, LinearConfig};
-pub use product::{Product, multiply_by, product};
+pub use product::{Product, column_sums, multiply_by, product};

@@ -7,7 +7,7 @@ use burn::{
 
 use crate::{
     Adapter,
-    product::{linear, product},
+    product::{column_sums, linear, product},
 };
 
 /// Sizes and initialisation of a [`Linear`].
@@ -158,7 +158,7 @@ impl Linear {
             adapter.pull_parameters(input.clone(), cotangent.clone(), sink);
         }
         if let Some(bias) = &self.bias {
-            give(bias, || cotangent.clone().sum_dim(0).squeeze_dim(0), sink);
+            give(bias, || column_sums(cotangent.clone()), sink);
         }
         give(&self.weight, || product(input.transpose(), cotangent), sink);
     }

@@ -38,10 +38,38 @@ fn multiplier(device: Device) -> Option<Product> {
 pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
     match multiplier(left.device()) {
         None => left.matmul(right),
+        // A sum can be fused with what comes before and after it.
+        Some(_) if right.dims()[D - 1] == 1 => {
+            (left * right.swap_dims(D - 2, D - 1)).sum_dim(D - 1)
+        }
         Some(product) => {
             Tensor::from_dispatch(product(left.into_dispatch(), right.into_dispatch()))
         }
     }
+}
+
+/// The sum of each column. Shapes: `[rows, columns] -> [columns]`.
+pub fn column_sums(matrix: Tensor<2>) -> Tensor<1> {
+    let [rows, columns] = matrix.dims();
+    // A kernel that sums a column in one thread leaves most of a GPU idle: parts of the rows first.
+    let parts = match multiplier(matrix.device()) {
+        None => 1,
+        Some(_) => largest_divisor(rows, 128),
+    };
+    let sums: Tensor<2> = match parts {
+        1 => matrix,
+        _ => {
+            let parts = matrix.reshape([parts, rows / parts, columns]);
+            parts.sum_dim(1).squeeze_dim(1)
+        }
+    };
+    sums.sum_dim(0).squeeze_dim(0)
+}
+
+/// The largest divisor of `n` that is at most `most`.
+fn largest_divisor(n: usize, most: usize) -> usize {
+    let divides = |divisor: &usize| n.is_multiple_of(*divisor);
+    (1..=most.min(n)).rev().find(divides).unwrap_or(1)
 }
 
 /// `input weight + bias`. Shapes: `[rows, d_input]`, `[d_input, d_output]`, `[d_output]`.

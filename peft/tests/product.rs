@@ -5,7 +5,7 @@ use burn::{
     module::Module,
     tensor::{Distribution, Tensor},
 };
-use peft::{LinearConfig, multiply_by};
+use peft::{LinearConfig, column_sums, multiply_by, product};
 
 fn doubled(left: DispatchTensor, right: DispatchTensor) -> DispatchTensor {
     let [left, right] = [left, right].map(Tensor::<2>::from_dispatch);
@@ -13,7 +13,7 @@ fn doubled(left: DispatchTensor, right: DispatchTensor) -> DispatchTensor {
 }
 
 #[test]
-fn a_linear_layer_multiplies_as_its_device_is_told_to() {
+fn a_device_multiplies_as_it_is_told_to_and_sums_as_ever() {
     let device = testing::host();
     let layer = LinearConfig::new(5, 3).with_bias(false).init(&device);
     let biased = LinearConfig::new(5, 3).with_drawn_bias().init(&device);
@@ -35,4 +35,13 @@ fn a_linear_layer_multiplies_as_its_device_is_told_to() {
     }
     let want = plain_biased * 2.0 - bias;
     testing::assert_close(&biased.forward(input), &want, 1e-6);
+
+    let column = Tensor::<2>::random([3, 1], Distribution::Default, &device);
+    let want = cotangent.clone().matmul(column.clone());
+    testing::assert_close(&product(cotangent, column), &want, 1e-6);
+    for rows in [0, 1, 7, 131, 1536] {
+        let matrix = Tensor::<2>::random([rows, 3], Distribution::Default, &device);
+        let want: Tensor<1> = matrix.clone().sum_dim(0).squeeze_dim(0);
+        testing::assert_close(&column_sums(matrix), &want, 1e-5);
+    }
 }

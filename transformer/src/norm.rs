@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor, module::layer_norm},
 };
 
-use peft::product;
+use peft::{column_sums, product};
 
 use crate::host::{HostTensor, Kernel, LANES, dot_by, sum_rows, vectorise};
 
@@ -125,8 +125,8 @@ impl LayerNorm {
         let scaled = cotangent.clone() * normal.clone();
         let projected = product(scaled.clone(), mean_with_gamma.clone());
         let mean = product(cotangent.clone(), mean_with_gamma);
-        let gamma_gradient = scaled.sum_dim(0).squeeze_dim(0);
-        let beta_gradient = cotangent.clone().sum_dim(0).squeeze_dim(0);
+        let gamma_gradient = column_sums(scaled);
+        let beta_gradient = column_sums(cotangent.clone());
         let inner = cotangent * gamma.unsqueeze() - normal * projected - mean;
         (residual + inner * rstd, gamma_gradient, beta_gradient)
     }
