@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use burn::tensor::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
+use transformer::host::is_host;
 
 /// What the program was built for: a feature of this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +193,15 @@ pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
         peft::multiply_by(float32::product, &device);
     }
     Ok(device)
+}
+
+/// Runs `f`, which computes on `device`: in host memory on one of the threads that compute, where each loop has one thread
+/// less to wake and none to wait for.
+pub fn compute<T: Send>(device: &Device, f: impl FnOnce() -> T + Send) -> T {
+    match is_host(device) {
+        true => rayon::scope(|_| f()),
+        false => f(),
+    }
 }
 
 /// What `choice` means among these devices.

@@ -22,6 +22,7 @@ use serde_json::json;
 use crate::{
     cli::say,
     corpus::{HostBatch, Inputs, Joined},
+    device::compute,
     eval::{self, Evaluator, Retrieval},
     loader::{Loader, Next, Position, mixture, queue},
     memory::peak_of,
@@ -247,39 +248,39 @@ impl Training<'_> {
         batch: Vec<HostBatch>,
         step: u64,
     ) -> anyhow::Result<(Model, Metrics)> {
-        let settings = &self.recipe.train;
-        let batches: Vec<_> = batch
-            .into_iter()
-            .map(|batch| batch.to_device(self.device))
-            .collect();
-        let policy = match settings.checkpointing {
-            Checkpointing::StoreAll => Policy::StoreAll,
-            Checkpointing::EveryCut => Policy::EveryCut,
-            Checkpointing::Every(n) => Policy::Every(n),
-        };
-        let config = StepConfig {
-            loss: model::loss_of(self.config),
-            policy,
-        };
-        let seed = Seed::new(self.recipe.seed).child(step);
-        let out = contrastive_step(&model, &batches, &config, seed);
-        let norm = gradient_norm(&model, &out.gradients);
-        anyhow::ensure!(
-            out.loss.is_finite() && norm.is_finite(),
-            "the loss is {}, the norm of the gradients {norm} at step {}; lower `train.lr` or raise `train.warmup`",
-            out.loss,
-            step + 1
-        );
+        let (recipe, config, device) = (self.recipe, self.config, self.device);
         let rate = self.learning_rate().at(step);
-        let scale = clip_scale(norm, settings.clip_norm);
-        model = optimizer.step(model, out.gradients, rate, scale);
-        model.clamp_scale(settings.max_scale);
-        let metrics = Metrics {
-            loss: out.loss,
-            norm,
-            rate,
-        };
-        Ok((model, metrics))
+        compute(device, move || {
+            let settings = &recipe.train;
+            let batches: Vec<_> = batch
+                .into_iter()
+                .map(|batch| batch.to_device(device))
+                .collect();
+            let policy = match settings.checkpointing {
+                Checkpointing::StoreAll => Policy::StoreAll,
+                Checkpointing::EveryCut => Policy::EveryCut,
+                Checkpointing::Every(n) => Policy::Every(n),
+            };
+            let loss = model::loss_of(config);
+            let seed = Seed::new(recipe.seed).child(step);
+            let out = contrastive_step(&model, &batches, &StepConfig { loss, policy }, seed);
+            let norm = gradient_norm(&model, &out.gradients);
+            anyhow::ensure!(
+                out.loss.is_finite() && norm.is_finite(),
+                "the loss is {}, the norm of the gradients {norm} at step {}; lower `train.lr` or raise `train.warmup`",
+                out.loss,
+                step + 1
+            );
+            let scale = clip_scale(norm, settings.clip_norm);
+            model = optimizer.step(model, out.gradients, rate, scale);
+            model.clamp_scale(settings.max_scale);
+            let metrics = Metrics {
+                loss: out.loss,
+                norm,
+                rate,
+            };
+            Ok((model, metrics))
+        })
     }
 
     fn learning_rate(&self) -> LearningRate {

@@ -12,7 +12,11 @@ use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
-use crate::{cli::say, device::Choice, memory::peak_of};
+use crate::{
+    cli::say,
+    device::{self, Choice},
+    memory::peak_of,
+};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -89,12 +93,12 @@ pub fn run(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     );
     let fields = match args.case {
         Case::Full | Case::Checkpointed | Case::LockedImage | Case::Accum => {
-            step::measure(args, device)
+            device::compute(device, || step::measure(args, device))
         }
-        Case::Loss => step::loss(args, device),
+        Case::Loss => device::compute(device, || step::loss(args, device)),
         Case::Images => data::images(args)?,
         Case::Tokens => data::tokens(args)?,
-        Case::Ops => return ops::measure(args, device),
+        Case::Ops => return device::compute(device, || ops::measure(args, device)),
         Case::All => return all(args),
         Case::Compare => return compare::run(args),
     };

@@ -83,7 +83,7 @@ impl Float32 for CubeBackend {
     }
 }
 
-/// Rows and columns of the output that one run of the kernel computes.
+/// Rows and columns of the output that a processor computes at a time, as cubek 0.3 chooses them for these kernels.
 fn tile(rows: usize) -> [usize; 2] {
     [if rows < 512 { 128 } else { 256 }, 128]
 }
