@@ -130,10 +130,10 @@ fn split(matrix: CubeTensor, axis: usize, parts: usize) -> CubeTensor {
     }
 }
 
-/// Whether the columns of a matrix, or of several, lie together instead of its rows.
-fn is_transposed(matrices: &CubeTensor) -> bool {
-    let strides = matrices.meta.strides();
-    strides[strides.len() - 2] < strides[strides.len() - 1]
+/// Whether the columns of a matrix lie together instead of its rows.
+fn is_transposed(matrix: &CubeTensor) -> bool {
+    let strides = matrix.meta.strides();
+    strides[0] < strides[1]
 }
 
 /// One kernel without tensor cores.
