@@ -4,11 +4,11 @@
 //! `(softmax of row i at j + softmax of column j at i - 2 [i = j]) / 2 batch`. The softmaxes need
 //! the sums of whole rows and columns, so that tiles are visited twice.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use transformer::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
 
 use super::log_sum_exp::LogSumExp;
-use super::tiles::{Features, Place, read};
+use super::tiles::{Features, Place, Reads};
 use super::tiling::blocks;
 use super::{LogitMap, LossAndGrads};
 
@@ -17,12 +17,13 @@ pub(super) fn evaluate(mut features: Features, logits: LogitMap) -> LossAndGrads
     let batch = features.batch();
     let mut sums = Sums::new(batch, logits.scale);
     features.visit(|place, products| sums.add(place, products));
+    sums.finish();
     let loss =
         (sums.total() - 2.0 * f64::from(logits.scale) * matched(&features)) / (2.0 * batch as f64);
     let mut softmax = Softmax::new(sums);
     let (grad_image, grad_text) =
         features.gradients(|place, products| softmax.derive(place, products));
-    let grad_scale = softmax.grad_scale;
+    let grad_scale = softmax.finish();
     LossAndGrads {
         loss,
         grad_image,
@@ -35,12 +36,18 @@ pub(super) fn evaluate(mut features: Features, logits: LogitMap) -> LossAndGrads
 /// The sum of the products on the diagonal.
 fn matched(features: &Features) -> f64 {
     const ROWS: usize = 1024;
-    let parts = blocks(features.batch(), ROWS);
-    parts
-        .iter()
-        .flat_map(|rows| read(features.matches(rows)))
-        .map(f64::from)
-        .sum()
+    let mut reads = Reads::default();
+    let mut matched = 0.0;
+    for rows in blocks(features.batch(), ROWS) {
+        matched += total(reads.push((), vec![features.matches(&rows)]));
+    }
+    matched + total(reads.finish())
+}
+
+/// The sum of what was read.
+fn total(read: Vec<((), Vec<f32>)>) -> f64 {
+    let numbers = read.into_iter().flat_map(|((), numbers)| numbers);
+    numbers.map(f64::from).sum()
 }
 
 /// The first pass: log-sum-exp of every row and column.
@@ -48,6 +55,8 @@ struct Sums {
     rows: LogSumExp,
     columns: LogSumExp,
     scale: f32,
+    /// Of tiles: the largest and the sum of each row, then of each column.
+    reads: Reads<Place>,
 }
 
 impl Sums {
@@ -56,6 +65,7 @@ impl Sums {
             rows: LogSumExp::new(batch),
             columns: LogSumExp::new(batch),
             scale,
+            reads: Reads::default(),
         }
     }
 
@@ -78,16 +88,31 @@ impl Sums {
         let reduce = |dim| {
             let largest = logits.clone().max_dim(dim);
             let sum = (logits.clone() - largest.clone()).exp().sum_dim(dim);
-            (
-                read(largest),
-                read(sum).into_iter().map(f64::from).collect::<Vec<_>>(),
-            )
+            [largest, sum].map(|x| x.flatten(0, 1))
         };
-        let (largest, sum) = reduce(1);
-        self.rows.merge(place.rows.start, &largest, &sum);
-        let (largest, sum) = reduce(0);
-        self.columns.merge(place.columns.start, &largest, &sum);
+        let parts = [reduce(1), reduce(0)].concat();
+        let read = self.reads.push(place.clone(), parts);
+        self.merge(read);
         products
+    }
+
+    fn merge(&mut self, read: Vec<(Place, Vec<f32>)>) {
+        let merge = |all: &mut LogSumExp, first: usize, numbers: &[f32]| {
+            let (largest, sums) = numbers.split_at(numbers.len() / 2);
+            let sums: Vec<_> = sums.iter().copied().map(f64::from).collect();
+            all.merge(first, largest, &sums);
+        };
+        for (place, numbers) in read {
+            let (rows, columns) = numbers.split_at(2 * place.rows.len());
+            merge(&mut self.rows, place.rows.start, rows);
+            merge(&mut self.columns, place.columns.start, columns);
+        }
+    }
+
+    /// Completes the sums, when all tiles have been added.
+    fn finish(&mut self) {
+        let read = self.reads.finish();
+        self.merge(read);
     }
 
     fn add_slice(&mut self, place: &Place, products: &mut [f32]) {
@@ -213,9 +238,13 @@ struct Softmax {
     /// `1 / (2 batch sum)` of each row and column.
     row_factor: Vec<f32>,
     column_factor: Vec<f32>,
+    /// Both largest and both factors on the device, once a tile has asked for them.
+    on_device: Option<[Tensor<1>; 4]>,
     batch: usize,
     scale: f32,
     grad_scale: f64,
+    /// Parts of `grad_scale`.
+    reads: Reads<()>,
 }
 
 impl Softmax {
@@ -224,6 +253,7 @@ impl Softmax {
             rows,
             columns,
             scale,
+            ..
         } = sums;
         let batch = rows.largest().len();
         let factor = 0.5 / batch as f64;
@@ -233,9 +263,11 @@ impl Softmax {
             columns,
             row_factor,
             column_factor,
+            on_device: None,
             batch,
             scale,
             grad_scale: 0.0,
+            reads: Reads::default(),
         }
     }
 
@@ -250,24 +282,39 @@ impl Softmax {
     }
 
     fn derive_tensor(&mut self, place: &Place, products: Tensor<2>) -> Tensor<2> {
-        let (rows, columns) = (place.rows.clone(), place.columns.clone());
-        let vector = |x: &[f32], shape: [usize; 2]| {
-            Tensor::<2>::from_data(TensorData::new(x.to_vec(), shape), &products.device())
+        let device = products.device();
+        let vectors = self.on_device.get_or_insert_with(|| {
+            let numbers = [
+                self.rows.largest(),
+                &self.row_factor,
+                self.columns.largest(),
+                &self.column_factor,
+            ];
+            numbers.map(|numbers| Tensor::from_data(numbers, &device))
+        });
+        let row = |x: &Tensor<1>| x.clone().slice_dim(0, place.rows.clone()).unsqueeze_dim(1);
+        let column = |x: &Tensor<1>| {
+            x.clone()
+                .slice_dim(0, place.columns.clone())
+                .unsqueeze_dim(0)
         };
-        let row = |x: &[f32]| vector(&x[rows.clone()], [rows.len(), 1]);
-        let column = |x: &[f32]| vector(&x[columns.clone()], [1, columns.len()]);
+        let [row_top, row_factor, column_top, column_factor] = vectors;
         let logits = products.clone() * self.scale;
-        let by_row = (logits.clone() - row(self.rows.largest())).exp() * row(&self.row_factor);
-        let by_column =
-            (logits - column(self.columns.largest())).exp() * column(&self.column_factor);
+        let by_row = (logits.clone() - row(row_top)).exp() * row(row_factor);
+        let by_column = (logits - column(column_top)).exp() * column(column_factor);
         let mut derivative = by_row + by_column;
         if let Some(mask) = place.diagonal_mask(&products) {
             let lower = derivative.clone() - 1.0 / self.batch as f32;
             derivative = derivative.mask_where(mask, lower);
         }
-        let by_column: Tensor<2> = (derivative.clone() * products).sum_dim(0);
-        self.grad_scale += read(by_column).into_iter().map(f64::from).sum::<f64>();
+        let by_column = (derivative.clone() * products).sum_dim(0).flatten(0, 1);
+        self.grad_scale += total(self.reads.push((), vec![by_column]));
         derivative * self.scale
+    }
+
+    /// The derivative with respect to the scale, when all tiles have been derived.
+    fn finish(mut self) -> f64 {
+        self.grad_scale + total(self.reads.finish())
     }
 
     fn derive_slice(&mut self, place: &Place, products: &mut [f32]) {

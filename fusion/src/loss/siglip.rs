@@ -9,7 +9,7 @@ use std::ops::AddAssign;
 use burn::tensor::{Tensor, activation};
 use transformer::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
 
-use super::tiles::{Features, Place, read};
+use super::tiles::{Features, Place, Reads};
 use super::{LogitMap, LossAndGrads};
 
 pub(super) fn evaluate(features: Features, logits: LogitMap) -> LossAndGrads {
@@ -21,6 +21,7 @@ pub(super) fn evaluate(features: Features, logits: LogitMap) -> LossAndGrads {
         share: 1.0 / batch as f32,
     };
     let mut totals = Totals::default();
+    let mut reads = Reads::default();
     let (grad_image, grad_text) =
         features.gradients(|place, products| match HostTensor::open(products) {
             Ok(mut host) => {
@@ -28,11 +29,12 @@ pub(super) fn evaluate(features: Features, logits: LogitMap) -> LossAndGrads {
                 host.close()
             }
             Err(products) => {
-                let (more, derivative) = pairs.derive_tensor(place, products);
-                totals += more;
+                let (parts, derivative) = pairs.derive_tensor(place, products);
+                totals.add(reads.push(place.columns.len(), parts));
                 derivative
             }
         });
+    totals.add(reads.finish());
     let mean = |total: f64| total / batch as f64;
     LossAndGrads {
         loss: mean(totals.loss),
@@ -53,6 +55,23 @@ struct Totals {
     moment: f64,
 }
 
+impl Totals {
+    /// Adds what was read of tiles: as many losses, slopes and moments each as the tag says.
+    fn add(&mut self, read: Vec<(usize, Vec<f32>)>) {
+        for (columns, numbers) in read {
+            let sum = |part: usize| {
+                let part = &numbers[part * columns..][..columns];
+                part.iter().copied().map(f64::from).sum()
+            };
+            *self += Self {
+                loss: sum(0),
+                slope: sum(1),
+                moment: sum(2),
+            };
+        }
+    }
+}
+
 impl AddAssign for Totals {
     fn add_assign(&mut self, other: Self) {
         self.loss += other.loss;
@@ -70,7 +89,8 @@ struct Pairs {
 }
 
 impl Pairs {
-    fn derive_tensor(self, place: &Place, products: Tensor<2>) -> (Totals, Tensor<2>) {
+    /// The sums by column of the losses, of their derivatives and of those times the products; and the derivatives.
+    fn derive_tensor(self, place: &Place, products: Tensor<2>) -> (Vec<Tensor<1>>, Tensor<2>) {
         let logits = products.clone() * self.scale + self.bias;
         let mut signed = logits.clone();
         let mut derivative = activation::sigmoid(logits.clone());
@@ -81,13 +101,13 @@ impl Pairs {
         }
         // softplus, in the form that neither overflows nor loses small values
         let loss = signed.clone().clamp_min(0.0) + (-signed.abs()).exp().log1p();
-        let total = |x: Tensor<2>| read(x.sum_dim(0)).into_iter().map(f64::from).sum();
-        let totals = Totals {
-            loss: total(loss),
-            slope: total(derivative.clone()),
-            moment: total(derivative.clone() * products),
-        };
-        (totals, derivative * (self.scale * self.share))
+        let by_column = |x: Tensor<2>| x.sum_dim(0).flatten(0, 1);
+        let parts = vec![
+            by_column(loss),
+            by_column(derivative.clone()),
+            by_column(derivative.clone() * products),
+        ];
+        (parts, derivative * (self.scale * self.share))
     }
 
     fn derive_slice(self, place: &Place, products: &mut [f32]) -> Totals {

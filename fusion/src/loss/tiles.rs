@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor};
 use peft::product;
-use transformer::host::{HostTensor, is_host};
+use transformer::host::is_host;
 
 use super::tiling::{Tiling, blocks};
 
@@ -169,7 +169,7 @@ fn add_to(sum: &mut Option<Tensor<2>>, term: Tensor<2>) {
     });
 }
 
-fn join(mut blocks: Vec<Tensor<2>>) -> Tensor<2> {
+fn join<const D: usize>(mut blocks: Vec<Tensor<D>>) -> Tensor<D> {
     if blocks.len() == 1 {
         blocks.remove(0)
     } else {
@@ -177,10 +177,43 @@ fn join(mut blocks: Vec<Tensor<2>>) -> Tensor<2> {
     }
 }
 
-/// The numbers of a small tensor, read back from its device.
-pub(super) fn read<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    match HostTensor::open(tensor) {
-        Ok(host) => host.slice().to_vec(),
-        Err(tensor) => tensor.into_data().iter::<f32>().collect(),
+/// Vectors that are read back from their device together: each read waits for all that the device has to do.
+pub(super) struct Reads<T> {
+    waiting: Vec<(T, Tensor<1>)>,
+}
+
+impl<T> Default for Reads<T> {
+    fn default() -> Self {
+        let waiting = Vec::new();
+        Self { waiting }
+    }
+}
+
+impl<T> Reads<T> {
+    /// How many wait at most, so that their memory stays small beside the tiles'.
+    const MOST: usize = 64;
+
+    /// Adds the parts of one vector; gives back what was read, if the time has come.
+    pub(super) fn push(&mut self, tag: T, parts: Vec<Tensor<1>>) -> Vec<(T, Vec<f32>)> {
+        self.waiting.push((tag, join(parts)));
+        match self.waiting.len() < Self::MOST {
+            true => Vec::new(),
+            false => self.finish(),
+        }
+    }
+
+    /// What is still to be read.
+    pub(super) fn finish(&mut self) -> Vec<(T, Vec<f32>)> {
+        let (tags, vectors): (Vec<_>, Vec<_>) = self.waiting.drain(..).unzip();
+        if vectors.is_empty() {
+            return Vec::new();
+        }
+        let lengths: Vec<_> = vectors.iter().map(|vector| vector.dims()[0]).collect();
+        let all = join(vectors).into_data();
+        let mut numbers = all.iter::<f32>();
+        tags.into_iter()
+            .zip(lengths)
+            .map(|(tag, length)| (tag, numbers.by_ref().take(length).collect()))
+            .collect()
     }
 }
