@@ -299,18 +299,22 @@ impl Kernel for UpdateRun<'_> {
 
 /// The L2 norm of all gradients together, in the module's order.
 pub fn gradient_norm<M: Module>(module: &M, gradients: &Gradients) -> f64 {
-    struct Norm<'a>(&'a Gradients, f64);
-    impl ModuleVisitor for Norm<'_> {
+    struct Squares<'a>(&'a Gradients, Vec<Tensor<1>>);
+    impl ModuleVisitor for Squares<'_> {
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = self.0.get(param.id) {
-                let norm = gradient.clone().mul(gradient.clone()).sum();
-                self.1 += f64::from(norm.into_scalar::<f32>());
-            }
+            let gradient = self.0.get(param.id);
+            self.1
+                .extend(gradient.map(|gradient| gradient.clone().mul(gradient.clone()).sum()));
         }
     }
-    let mut norm = Norm(gradients, 0.0);
-    module.visit(&mut norm);
-    norm.1.sqrt()
+    let mut squares = Squares(gradients, Vec::new());
+    module.visit(&mut squares);
+    if squares.1.is_empty() {
+        return 0.0;
+    }
+    // Read back at once: a GPU has to finish all that it does before each read.
+    let squares = Tensor::cat(squares.1, 0).into_data();
+    squares.iter::<f32>().map(f64::from).sum::<f64>().sqrt()
 }
 
 /// What clipping to `max_norm` multiplies gradients of norm `norm` by, as torch's

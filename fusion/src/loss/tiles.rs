@@ -190,8 +190,8 @@ impl<T> Default for Reads<T> {
 }
 
 impl<T> Reads<T> {
-    /// How many wait at most, so that their memory stays small beside the tiles'.
-    const MOST: usize = 64;
+    /// How many wait at most: each may stand where a tile was, which then needs another place.
+    const MOST: usize = 8;
 
     /// Adds the parts of one vector; gives back what was read, if the time has come.
     pub(super) fn push(&mut self, tag: T, parts: Vec<Tensor<1>>) -> Vec<(T, Vec<f32>)> {
