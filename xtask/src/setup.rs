@@ -57,10 +57,6 @@ const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_ARENA_MAX", "1"),
 ];
 
-/// How often LibTorch's threads look for work before they sleep, by GNU's OpenMP: some 40 ms instead of 4. To wake a
-/// thread costs a step about a twentieth of its time on two virtual cores; a longer wait, such as for data, still sleeps.
-const SPIN: (&str, &str) = ("GOMP_SPINCOUNT", "3000000");
-
 /// What `setup` has installed, as the variables that make it found, and what makes the backend run well.
 ///
 /// # Errors
@@ -82,10 +78,8 @@ pub(crate) fn environment(backends: &[Backend]) -> Result<Environment> {
         let before = std::env::var_os(LIBRARY_PATH).unwrap_or_default();
         environment.push((LIBRARY_PATH, search_path(needs.libraries, &before)?));
     }
-    let spin = backends.contains(&Backend::Libtorch).then_some(SPIN);
     let unset = ALLOCATOR
         .into_iter()
-        .chain(spin)
         .filter(|(name, _)| std::env::var_os(name).is_none());
     environment.extend(unset.map(|(name, value)| (name, value.into())));
     Ok(environment)
