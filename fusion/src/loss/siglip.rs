@@ -30,7 +30,7 @@ pub(super) fn evaluate(features: Features, logits: LogitMap) -> LossAndGrads {
             }
             Err(products) => {
                 let (parts, derivative) = pairs.derive_tensor(place, products);
-                totals.add(reads.push(place.columns.len(), parts));
+                totals.add(reads.push((), parts));
                 derivative
             }
         });
@@ -56,9 +56,10 @@ struct Totals {
 }
 
 impl Totals {
-    /// Adds what was read of tiles: as many losses, slopes and moments each as the tag says.
-    fn add(&mut self, read: Vec<(usize, Vec<f32>)>) {
-        for (columns, numbers) in read {
+    /// Adds what was read of tiles: by column, of each the losses, then the slopes, then the moments.
+    fn add(&mut self, read: Vec<((), Vec<f32>)>) {
+        for ((), numbers) in read {
+            let columns = numbers.len() / 3;
             let sum = |part: usize| {
                 let part = &numbers[part * columns..][..columns];
                 part.iter().copied().map(f64::from).sum()
