@@ -17,7 +17,7 @@ pub struct Pulled {
 }
 
 /// A recorded forward pass, waiting for the cotangent of its output.
-pub type Tape<'a> = Box<dyn FnOnce(Vec<Tensor<3>>) -> Pulled + 'a>;
+pub type Tape<'a> = Box<dyn FnOnce(Vec<Tensor<3>>) -> Pulled + Send + 'a>;
 
 /// A piece of a tower between two cuts.
 ///

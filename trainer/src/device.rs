@@ -204,6 +204,33 @@ pub fn compute<T: Send>(device: &Device, f: impl FnOnce() -> T + Send) -> T {
     }
 }
 
+/// Into how many parts a step shares out a micro-batch, to compute them side by side: two on the processor, where threads
+/// else wait for each other at every operation. The same on any number of threads, so that the sums are, too.
+pub fn parts(device: &Device, pairs: usize) -> usize {
+    /// Fewer make products so small that they are slower.
+    const LEAST: usize = 8;
+    match is_gpu(device) {
+        true => 1,
+        false => (pairs / LEAST).clamp(1, 2),
+    }
+}
+
+/// Runs `f`, in which the threads that compute work on `parts` things side by side: the threads that LibTorch itself has
+/// for each operation are shared out among them.
+pub fn apart<T>(parts: usize, f: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "libtorch")]
+    if parts > 1 && Backend::built() == Backend::Libtorch {
+        let all = tch::get_num_threads();
+        let each = (all / i32::try_from(parts).unwrap_or(all)).max(1);
+        rayon::broadcast(|_| tch::set_num_threads(each));
+        let result = f();
+        rayon::broadcast(|_| tch::set_num_threads(all));
+        return result;
+    }
+    let _ = parts;
+    f()
+}
+
 /// What `choice` means among these devices.
 fn pick<T>(accelerators: Vec<T>, cpu: Option<T>, choice: Option<Choice>) -> anyhow::Result<T> {
     let count = accelerators.len();

@@ -22,7 +22,7 @@ use serde_json::json;
 use crate::{
     cli::say,
     corpus::{HostBatch, Inputs, Joined},
-    device::compute,
+    device::{self, compute},
     eval::{self, Evaluator, Retrieval},
     loader::{Loader, Next, Position, mixture, queue},
     memory::peak_of,
@@ -263,7 +263,15 @@ impl Training<'_> {
             };
             let loss = model::loss_of(config);
             let seed = Seed::new(recipe.seed).child(step);
-            let out = contrastive_step(&model, &batches, &StepConfig { loss, policy }, seed);
+            let pairs = settings.micro_batch.unwrap_or(settings.batch);
+            let config = StepConfig {
+                loss,
+                policy,
+                parts: device::parts(device, pairs),
+            };
+            let out = device::apart(config.parts, || {
+                contrastive_step(&model, &batches, &config, seed)
+            });
             let norm = gradient_norm(&model, &out.gradients);
             anyhow::ensure!(
                 out.loss.is_finite() && norm.is_finite(),

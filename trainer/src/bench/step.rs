@@ -18,7 +18,7 @@ use vision_encoder::VisionConfig;
 
 use super::{BenchArgs, Case, fields, timed};
 use crate::{
-    device::Backend,
+    device::{self, Backend},
     memory::peak_of,
     model::{self, Model},
     optim::{AdamW, AdamWConfig},
@@ -75,13 +75,16 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
     let config = StepConfig {
         loss: ContrastiveLoss::Softmax,
         policy,
+        parts: device::parts(device, args.batch),
     };
     let mut model: Option<Model> = Some(model);
     let [median, least] = timed(args.steps, || {
         let seed = Seed::new(0).child(optimizer.steps());
         // The step takes the model, so that its tensors are updated in place.
         if let Some(owned) = model.take() {
-            let out = contrastive_step(&owned, &batches, &config, seed);
+            let out = device::apart(config.parts, || {
+                contrastive_step(&owned, &batches, &config, seed)
+            });
             model = Some(optimizer.step(owned, out.gradients, 1e-4, 1.0));
             black_box(out.loss);
         }

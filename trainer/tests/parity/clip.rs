@@ -126,7 +126,7 @@ impl<'a> Case<'a> {
             .squeeze_dim(1)
     }
 
-    /// Loss and all gradients, for every policy and in micro-batches.
+    /// Loss and all gradients, for every policy, in micro-batches and in parts.
     fn step(&self, pixels: &str, id_name: &str, masked: Option<&str>) {
         let batch = Batch {
             pixels: tensor(&self.inputs, pixels, &self.device),
@@ -135,11 +135,12 @@ impl<'a> Case<'a> {
         };
         let pairs = batch.pixels.dims()[0];
         for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Every(2)] {
-            for micro in [pairs, 1, 3] {
+            for (micro, parts) in [(pairs, 1), (1, 1), (3, 1), (pairs, 2), (pairs, 3), (3, 2)] {
                 let batches = split(&batch, micro);
                 let config = StepConfig {
                     loss: loss_of(&self.config),
                     policy,
+                    parts,
                 };
                 let out = contrastive_step(&self.model, &batches, &config, Seed::evaluation());
                 self.fixture.compare_number(&self.outputs, "loss", out.loss);

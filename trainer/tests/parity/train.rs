@@ -138,6 +138,7 @@ fn run(
     let step_config = StepConfig {
         loss: loss_of(&dual),
         policy: Policy::EveryCut,
+        parts: 1,
     };
     let mut traces: [Vec<f64>; 4] = Default::default();
     for step in 0..steps {
