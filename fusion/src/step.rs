@@ -167,9 +167,13 @@ fn side_by_side<P: Send, T: Send>(
     pieces: impl IntoIterator<Item = P>,
     f: impl Fn(usize, P) -> T + Sync,
 ) -> Vec<T> {
-    let pieces: Vec<P> = pieces.into_iter().collect();
-    let one_each = pieces.into_par_iter().with_max_len(1).enumerate();
-    one_each.map(|(place, piece)| f(place, piece)).collect()
+    let pieces: Vec<(usize, P)> = pieces.into_iter().enumerate().collect();
+    let run = |(place, piece)| f(place, piece);
+    // One stays on the thread that calls: a GPU has a queue for each thread.
+    if pieces.len() == 1 {
+        return pieces.into_iter().map(run).collect();
+    }
+    pieces.into_par_iter().with_max_len(1).map(run).collect()
 }
 
 /// Gradients that the parts of a batch hand over segment by segment, each at its own pace. They are summed in the order of
