@@ -2,7 +2,8 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    ops::Range,
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use burn::tensor::{Bool, Int, Tensor};
@@ -28,28 +29,6 @@ pub struct Batch {
     pub mask: Option<Tensor<2, Bool>>,
 }
 
-impl Batch {
-    /// The pairs in `parts` runs of nearly the same length, in order; fewer if there are fewer pairs.
-    fn parts(&self, parts: usize) -> Vec<Self> {
-        let [pairs, ..] = self.pixels.dims();
-        let parts = parts.clamp(1, pairs.max(1));
-        if parts == 1 {
-            return vec![self.clone()];
-        }
-        let start = |part: usize| part * pairs / parts;
-        (0..parts)
-            .map(|part| {
-                let rows = start(part)..start(part + 1);
-                Self {
-                    pixels: self.pixels.clone().slice([rows.clone()]),
-                    ids: self.ids.clone().slice([rows.clone()]),
-                    mask: self.mask.clone().map(|mask| mask.slice([rows])),
-                }
-            })
-            .collect()
-    }
-}
-
 /// How a step is computed.
 #[derive(Clone, Debug)]
 pub struct StepConfig {
@@ -57,8 +36,11 @@ pub struct StepConfig {
     pub loss: ContrastiveLoss,
     /// What is kept between forward and backward.
     pub policy: Policy,
-    /// Parts of a micro-batch that are computed side by side, each by a thread of the pool that calls; 1 computes it
-    /// as a whole. The gradient is the same but for the order of its sums.
+    /// Parts of a micro-batch that are computed side by side, each by one of rayon's threads; 1 computes it as a whole,
+    /// on the thread that calls. The gradient is the same but for the order of its sums.
+    ///
+    /// For processors: on a GPU, where Burn 0.22 has a queue for each thread, sums of what two threads computed came too
+    /// early and were wrong. There it must be 1.
     pub parts: usize,
 }
 
@@ -88,22 +70,14 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     seed: Seed,
 ) -> StepOutput {
     let towers = Towers::new(model, config.policy);
-    let states = |batch: &Batch| {
-        [
-            model.vision.input(batch.pixels.clone()),
-            model.text.input(batch.ids.clone(), batch.mask.clone()),
-        ]
+    let states = |piece: &Piece<'_>| {
+        let Batch { pixels, ids, mask } = piece.batch();
+        [model.vision.input(pixels), model.text.input(ids, mask)]
     };
     let mut seeds = (0..).map(|place| seed.child(place));
-    let micro_batches: Vec<Vec<Piece>> = micro_batches
+    let micro_batches: Vec<Vec<Piece<'_>>> = micro_batches
         .iter()
-        .map(|batch| {
-            batch
-                .parts(config.parts)
-                .into_iter()
-                .zip(&mut seeds)
-                .collect()
-        })
+        .map(|batch| Piece::of(batch, config.parts, &mut seeds))
         .collect();
     let (last, cached) = micro_batches
         .split_last()
@@ -111,11 +85,11 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
 
     let mut features: Vec<[Feature; 2]> = Vec::new();
     for pieces in cached {
-        features.extend(side_by_side(pieces, |_, (batch, seed)| {
-            towers.features(states(batch), *seed)
+        features.extend(side_by_side(pieces, |_, piece| {
+            towers.features(states(piece), piece.seed)
         }));
     }
-    let recorded = side_by_side(last, |_, (batch, seed)| towers.record(states(batch), *seed));
+    let recorded = side_by_side(last, |_, piece| towers.record(states(piece), piece.seed));
     let (recorded, pullbacks): (Vec<_>, Vec<_>) = recorded.into_iter().unzip();
     features.extend(recorded);
 
@@ -136,17 +110,14 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     let mut cotangents = Cotangents::new(&evaluated);
     let mut pulled = features.into_iter().map(|piece| cotangents.next(piece));
     for pieces in cached {
-        let sum = Sum::of(pieces.len(), &mut gradients);
-        side_by_side(
-            pieces.iter().zip(&mut pulled),
-            |part, ((batch, seed), pulled)| {
-                towers.pull_again(states(batch), *seed, pulled, &mut |segment| {
-                    sum.add(part, segment)
-                });
-            },
-        );
+        let sum = Sum::new(pieces.len(), gradients);
+        side_by_side(pieces.iter().zip(&mut pulled), |part, (piece, pulled)| {
+            let sink = &mut |segment| sum.add(part, segment);
+            towers.pull_again(states(piece), piece.seed, pulled, sink);
+        });
+        gradients = sum.total();
     }
-    let sum = Sum::of(pullbacks.len(), &mut gradients);
+    let sum = Sum::new(pullbacks.len(), gradients);
     side_by_side(
         pullbacks.into_iter().zip(pulled),
         |part, (pullbacks, pulled)| {
@@ -155,49 +126,109 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     );
     StepOutput {
         loss: evaluated.loss,
-        gradients,
+        gradients: sum.total(),
     }
 }
 
-/// Pairs that are computed as one, and their seed.
-type Piece = (Batch, Seed);
+/// Pairs that are computed as one: some rows of a micro-batch.
+struct Piece<'a> {
+    of: &'a Batch,
+    rows: Range<usize>,
+    seed: Seed,
+}
 
-/// `f(place, piece)` of each piece in order, each by a thread of its own as far as the pool has some.
+impl<'a> Piece<'a> {
+    /// A micro-batch in `parts` runs of rows of nearly the same length, in order; fewer if there are fewer pairs.
+    fn of(of: &'a Batch, parts: usize, seeds: &mut impl Iterator<Item = Seed>) -> Vec<Self> {
+        let [pairs, ..] = of.pixels.dims();
+        let parts = parts.clamp(1, pairs.max(1));
+        let start = |part: usize| part * pairs / parts;
+        (0..parts)
+            .zip(seeds)
+            .map(|(part, seed)| Self {
+                of,
+                rows: start(part)..start(part + 1),
+                seed,
+            })
+            .collect()
+    }
+
+    fn batch(&self) -> Batch {
+        let Batch { pixels, ids, mask } = self.of.clone();
+        if self.rows.len() == pixels.dims()[0] {
+            return Batch { pixels, ids, mask };
+        }
+        let rows = || [self.rows.clone()];
+        Batch {
+            pixels: pixels.slice(rows()),
+            ids: ids.slice(rows()),
+            mask: mask.map(|mask| mask.slice(rows())),
+        }
+    }
+}
+
+/// `f(place, piece)` of each piece, in order.
 fn side_by_side<P: Send, T: Send>(
     pieces: impl IntoIterator<Item = P>,
     f: impl Fn(usize, P) -> T + Sync,
 ) -> Vec<T> {
     let pieces: Vec<(usize, P)> = pieces.into_iter().enumerate().collect();
     let run = |(place, piece)| f(place, piece);
-    // One stays on the thread that calls: a GPU has a queue for each thread.
-    if pieces.len() == 1 {
-        return pieces.into_iter().map(run).collect();
+    match pieces.len() {
+        1 => pieces.into_iter().map(run).collect(),
+        _ => pieces.into_par_iter().with_max_len(1).map(run).collect(),
     }
-    pieces.into_par_iter().with_max_len(1).map(run).collect()
 }
 
 /// Gradients that the parts of a batch hand over segment by segment, each at its own pace. They are summed in the order of
 /// the parts, whichever comes first.
-struct Sum<'a>(Mutex<(Vec<VecDeque<Gradients>>, &'a mut Gradients)>);
+struct Sum(Mutex<Parts>);
 
-impl<'a> Sum<'a> {
-    fn of(parts: usize, into: &'a mut Gradients) -> Self {
-        let waiting = (0..parts).map(|_| VecDeque::new()).collect();
-        Self(Mutex::new((waiting, into)))
+struct Parts {
+    waiting: Vec<VecDeque<Gradients>>,
+    /// Away while a thread adds to it.
+    total: Option<Gradients>,
+}
+
+impl Sum {
+    fn new(parts: usize, total: Gradients) -> Self {
+        Self(Mutex::new(Parts {
+            waiting: (0..parts).map(|_| VecDeque::new()).collect(),
+            total: Some(total),
+        }))
     }
 
+    fn lock(&self) -> MutexGuard<'_, Parts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is added up under the lock: a thread of the pool that waits in an addition may take up another part, and
+    /// would wait for itself.
     fn add(&self, part: usize, segment: Gradients) {
-        let mut locked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (waiting, sum) = &mut *locked;
-        waiting[part].push_back(segment);
-        while waiting.iter().all(|segments| !segments.is_empty()) {
-            for segments in waiting.iter_mut() {
-                segments
-                    .pop_front()
-                    .into_iter()
-                    .for_each(|segment| sum.merge(segment));
-            }
+        self.lock().waiting[part].push_back(segment);
+        while let Some((mut total, segments)) = self.take_complete() {
+            segments
+                .into_iter()
+                .for_each(|segment| total.merge(segment));
+            self.lock().total = Some(total);
         }
+    }
+
+    /// The total, and a segment that all parts have handed over.
+    fn take_complete(&self) -> Option<(Gradients, Vec<Gradients>)> {
+        let mut parts = self.lock();
+        if parts.waiting.iter().any(VecDeque::is_empty) {
+            return None;
+        }
+        let total = parts.total.take()?;
+        let segments = parts.waiting.iter_mut().filter_map(VecDeque::pop_front);
+        Some((total, segments.collect()))
+    }
+
+    fn total(self) -> Gradients {
+        let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        debug_assert!(parts.waiting.iter().all(VecDeque::is_empty));
+        parts.total.unwrap_or_default()
     }
 }
 
@@ -426,13 +457,11 @@ mod tests {
             gradients
         };
         // Any other order gives 0 or 2.
-        let mut into = Gradients::default();
-        let sum = Sum::of(3, &mut into);
+        let sum = Sum::new(3, Gradients::default());
         sum.add(2, segment(1.0));
         sum.add(1, segment(-1e9));
         sum.add(0, segment(1e9));
-        drop(sum);
-        let total = into.get(id).unwrap().clone().into_scalar::<f32>();
+        let total = sum.total().take(id).unwrap().into_scalar::<f32>();
         assert!(total == 1.0, "{total}");
     }
 }

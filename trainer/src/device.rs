@@ -205,7 +205,8 @@ pub fn compute<T: Send>(device: &Device, f: impl FnOnce() -> T + Send) -> T {
 }
 
 /// Into how many parts a step shares out a micro-batch, to compute them side by side: two on the processor, where threads
-/// else wait for each other at every operation. The same on any number of threads, so that the sums are, too.
+/// else wait for each other at every operation. The same on any number of threads, so that the sums are, too. On a GPU
+/// one, see [`StepConfig`](fusion::StepConfig).
 pub fn parts(device: &Device, pairs: usize) -> usize {
     /// Fewer make products so small that they are slower.
     const LEAST: usize = 8;

@@ -136,8 +136,7 @@ impl<'a> Case<'a> {
         let pairs = batch.pixels.dims()[0];
         for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Every(2)] {
             for (micro, parts) in [(pairs, 1), (1, 1), (3, 1), (pairs, 2), (pairs, 3), (3, 2)] {
-                // A GPU has a queue for each thread; a step is computed in one part there.
-                if parts > 1 && !transformer::host::is_host(&self.device) {
+                if parts > 1 && trainer::device::is_gpu(&self.device) {
                     continue;
                 }
                 let batches = split(&batch, micro);
