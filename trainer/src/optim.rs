@@ -237,6 +237,7 @@ impl Update {
             .zip(gradient.slice().par_chunks(RUN))
             .zip(first.par_chunks_mut(RUN))
             .zip(second.par_chunks_mut(RUN))
+            .with_max_len(1)
             .for_each(|(((value, gradient), first), second)| {
                 vectorise(UpdateRun {
                     update: self,

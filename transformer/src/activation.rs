@@ -4,11 +4,11 @@ use burn::{
     backend::{Dispatch, ops::ActivationOps},
     tensor::{Device, Tensor},
 };
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::host::{
-    HostTensor, Kernel, Known, TAIL_END, exp, for_row_pairs, for_rows, normal_tail, vectorise,
+    HostTensor, Kernel, Known, TAIL_END, exp, for_row_pairs, for_rows, map_elements, normal_tail,
+    vectorise,
 };
 
 /// The activations of published transformers. Names in configs differ; these are torch's.
@@ -57,11 +57,12 @@ impl Activation {
         match HostTensor::open(input) {
             Err(input) => (self.forward_tensor(input.clone()), input),
             Ok(input) => {
+                let x = input.slice();
                 let value = match self {
-                    Self::Gelu => values(input.slice(), gelu),
-                    Self::GeluTanh => values(input.slice(), gelu_tanh),
-                    Self::QuickGelu => values(input.slice(), quick_gelu),
-                    Self::Relu => values(input.slice(), relu),
+                    Self::Gelu => map_elements(x, |x| gelu(x).0),
+                    Self::GeluTanh => map_elements(x, |x| gelu_tanh(x).0),
+                    Self::QuickGelu => map_elements(x, |x| quick_gelu(x).0),
+                    Self::Relu => map_elements(x, |x| relu(x).0),
                 };
                 (input.with(value), input.close())
             }
@@ -161,24 +162,6 @@ fn normal_cdf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     ((x * SQRT_HALF).erf() + 1.0) * 0.5
 }
 
-/// The values of `f`, which gives value and slope, in memory that is written once.
-fn values(x: &[f32], f: impl Fn(f32) -> (f32, f32) + Copy + Sync) -> Vec<f32> {
-    let (runs, tail) = x.as_chunks();
-    let mut values = Vec::with_capacity(runs.len() + 1);
-    let runs = runs.par_iter().with_min_len(1 << 15 >> RUN.ilog2());
-    runs.map(|x| vectorise(Values { x, f }))
-        .collect_into_vec(&mut values);
-    let mut values = values.into_flattened();
-    let done = values.len();
-    values.extend(tail);
-    let x = &mut values[done..];
-    vectorise(Apply { x, f });
-    values
-}
-
-/// Elements of which [`Values`] makes an array.
-const RUN: usize = 64;
-
 fn pull_slices(
     x: &mut [f32],
     cotangent: &mut [f32],
@@ -204,25 +187,6 @@ impl<F: Fn(f32) -> (f32, f32)> Kernel for Apply<'_, F> {
         for x in self.x {
             *x = (self.f)(*x).0;
         }
-    }
-}
-
-/// As [`Apply`], into an array.
-struct Values<'a, F> {
-    x: &'a [f32; RUN],
-    f: F,
-}
-
-impl<F: Fn(f32) -> (f32, f32)> Kernel for Values<'_, F> {
-    type Output = [f32; RUN];
-
-    #[inline(always)]
-    fn call(self) -> [f32; RUN] {
-        let mut values = [0.0; RUN];
-        for (value, x) in values.iter_mut().zip(self.x) {
-            *value = (self.f)(*x).0;
-        }
-        values
     }
 }
 

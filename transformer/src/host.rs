@@ -6,7 +6,10 @@
 use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
+pub use map::map_elements;
 use rayon::prelude::*;
+
+mod map;
 
 /// A float32 tensor opened as host memory. Opening and closing copy nothing unless the tensor is
 /// shared or strided.
@@ -140,10 +143,14 @@ pub fn vectorise<K: Kernel>(kernel: K) -> K::Output {
 }
 
 /// Runs `f(first_row, rows)` over `data` in parallel, in runs of whole rows of `width` elements.
+///
+/// Each run can be taken over by another thread: rayon by itself cuts a loop about twice as often as it has threads, and
+/// where one of them is held up all wait for what it has left.
 pub fn for_rows(data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
     let rows = rows_per_task(width);
     data.par_chunks_mut(rows * width)
         .enumerate()
+        .with_max_len(1)
         .for_each(|(task, chunk)| f(task * rows, chunk));
 }
 
@@ -157,6 +164,7 @@ pub fn for_row_pairs(
     let size = rows_per_task(width) * width;
     a.par_chunks_mut(size)
         .zip(b.par_chunks_mut(size))
+        .with_max_len(1)
         .for_each(|(a, b)| f(a, b));
 }
 
@@ -171,15 +179,18 @@ pub fn sum_rows<T: Send>(
     let parts: Vec<T> = data
         .par_chunks_mut(rows * width)
         .enumerate()
+        .with_max_len(1)
         .map(|(task, chunk)| f(task * rows, chunk))
         .collect();
     parts.into_iter().for_each(&mut add);
 }
 
-/// Rows of `width` elements that make a task worth its overhead, a fixed number so that sums are
-/// grouped alike on any number of threads.
+/// Elements that make a task worth its overhead.
+const TASK: usize = 32 * 1024;
+
+/// Rows of `width` elements that make a task, a fixed number so that sums are grouped alike on any number of threads.
 fn rows_per_task(width: usize) -> usize {
-    (32 * 1024 / width.max(1)).max(1)
+    (TASK / width.max(1)).max(1)
 }
 
 /// Elements that loops take at once: a register of AVX-512, two of AVX2.

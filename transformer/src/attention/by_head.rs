@@ -6,6 +6,9 @@ use rayon::prelude::*;
 use super::products::{Panels, store};
 use crate::host::{HostTensor, Kernel, LANES, dot_by, exp, largest, map_lanes, vectorise};
 
+/// Heads that make a task, with memory of its own for panels.
+const TASK: usize = 4;
+
 /// The attention weights, `[batch, heads, queries, keys]`, and what they mix of the values, `[batch, queries, d_model]`.
 pub(super) fn forward(
     [q, k, v]: [&HostTensor<3>; 3],
@@ -22,6 +25,7 @@ pub(super) fn forward(
         .par_chunks_mut((queries * keys).max(1))
         .zip(by_head(&mut mixed, batch, heads, d_model))
         .enumerate()
+        .with_max_len(TASK)
         .for_each_init(Panels::default, |panels, (i, (weights, mixed))| {
             let sequence = i / heads;
             vectorise(Forward {
@@ -57,6 +61,7 @@ pub(super) fn pull(
         .zip(parts(k.slice_mut()))
         .zip(parts(v.slice_mut()))
         .enumerate()
+        .with_max_len(TASK)
         .for_each_init(Room::default, |room, (i, ((q, k), v))| {
             vectorise(Pull {
                 weights: &weights[i * queries * keys..][..queries * keys],
