@@ -7,7 +7,7 @@ use rayon::{
 
 use super::{Kernel, LANES, TASK, vectorise};
 
-/// `f` of each element, in parallel. As a kernel's `call`, it must be `#[inline(always)]`, or calls nothing that is not.
+/// `f` of each element, in parallel. What `f` calls must be `#[inline(always)]`, as a [`Kernel`]'s `call`.
 pub fn map_elements(x: &[f32], f: impl Fn(f32) -> f32 + Copy + Send + Sync) -> Vec<f32> {
     let (runs, tail) = x.as_chunks();
     let mut values = Vec::with_capacity(runs.len() + 1);
