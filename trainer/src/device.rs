@@ -2,6 +2,8 @@
 
 #[cfg(feature = "cuda")]
 mod float32;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -104,17 +106,10 @@ impl Backend {
     }
 }
 
-#[cfg(feature = "libtorch")]
-#[allow(
-    deprecated,
-    reason = "0.22 is the last line of Burn with LibTorch, which is why we stay on it"
-)]
 fn libtorch_cpu() -> Option<Device> {
-    Some(Device::libtorch())
-}
-
-#[cfg(not(feature = "libtorch"))]
-fn libtorch_cpu() -> Option<Device> {
+    #[cfg(feature = "libtorch")]
+    return Some(libtorch::cpu());
+    #[cfg(not(feature = "libtorch"))]
     None
 }
 
@@ -191,6 +186,10 @@ pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
     #[cfg(feature = "cuda")]
     if backend == Backend::Cuda {
         peft::multiply_by(float32::product, &device);
+    }
+    #[cfg(feature = "libtorch")]
+    if backend == Backend::Libtorch && !is_gpu(&device) {
+        transformer::host::reach_by(libtorch::REACH, &device);
     }
     Ok(device)
 }

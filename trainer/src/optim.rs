@@ -7,8 +7,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use checkpointing::Gradients;
-use rayon::prelude::*;
-use transformer::host::{HostTensor, Kernel, vectorise};
+use transformer::host::{Kernel, over_rows, vectorise};
 
 use crate::device;
 
@@ -208,9 +207,8 @@ impl Update {
     ) -> (Tensor<1>, Moments) {
         match moments {
             Moments::Host(mut moments) => {
-                let mut value = HostTensor::fetch(value);
-                self.apply_host(&mut value, &HostTensor::fetch(gradient), &mut moments);
-                (value.close(), Moments::Host(moments))
+                let value = self.apply_host(value, gradient, &mut moments);
+                (value, Moments::Host(moments))
             }
             Moments::Device(moments) => {
                 let (value, moments) = self.apply_tensor(value, gradient, *moments);
@@ -219,26 +217,23 @@ impl Update {
         }
     }
 
-    /// One pass over host memory instead of a dozen tensor operations.
+    /// One pass over memory instead of a dozen tensor operations.
     fn apply_host(
         &self,
-        value: &mut HostTensor<1>,
-        gradient: &HostTensor<1>,
+        value: Tensor<1>,
+        gradient: Tensor<1>,
         moments: &mut [TensorData; 2],
-    ) {
-        const RUN: usize = 16 * 1024;
-        let [first, second] = moments.each_mut().map(|moment| {
+    ) -> Tensor<1> {
+        let moments = moments.each_mut().map(|moment| {
             let slice = moment.as_mut_slice::<f32>();
             slice.expect("moments are float32")
         });
-        value
-            .slice_mut()
-            .par_chunks_mut(RUN)
-            .zip(gradient.slice().par_chunks(RUN))
-            .zip(first.par_chunks_mut(RUN))
-            .zip(second.par_chunks_mut(RUN))
-            .with_max_len(1)
-            .for_each(|(((value, gradient), first), second)| {
+        let ([value], _) = over_rows(
+            1,
+            [gradient],
+            [value],
+            moments,
+            |[gradient], [value], [first, second]| {
                 vectorise(UpdateRun {
                     update: self,
                     value,
@@ -246,7 +241,9 @@ impl Update {
                     first,
                     second,
                 });
-            });
+            },
+        );
+        value
     }
 
     fn apply_tensor(

@@ -7,7 +7,7 @@ use burn::{
 use serde::{Deserialize, Serialize};
 
 use crate::host::{
-    HostTensor, Kernel, Known, TAIL_END, exp, for_row_pairs, for_rows, map_elements, normal_tail,
+    HostTensor, Kernel, Known, TAIL_END, exp, for_rows, map_elements, normal_tail, over_rows,
     vectorise,
 };
 
@@ -75,23 +75,15 @@ impl Activation {
         input: Tensor<D>,
         cotangent: Tensor<D>,
     ) -> (Tensor<D>, Tensor<D>) {
-        let width = input.dims()[D - 1];
-        let mut input = match HostTensor::open(input) {
-            Ok(input) => input,
-            Err(input) => return self.pull_tensor(input, cotangent),
-        };
-        let mut cotangent = match HostTensor::open(cotangent) {
-            Ok(cotangent) => cotangent,
-            Err(cotangent) => return self.pull_tensor(input.close(), cotangent),
-        };
-        let (x, g) = (input.slice_mut(), cotangent.slice_mut());
-        match self {
-            Self::Gelu => pull_slices(x, g, width, gelu),
-            Self::GeluTanh => pull_slices(x, g, width, gelu_tanh),
-            Self::QuickGelu => pull_slices(x, g, width, quick_gelu),
-            Self::Relu => pull_slices(x, g, width, relu),
+        if !HostTensor::opens(&input) || !HostTensor::opens(&cotangent) {
+            return self.pull_tensor(input, cotangent);
         }
-        (input.close(), cotangent.close())
+        match self {
+            Self::Gelu => pull_rows(input, cotangent, gelu),
+            Self::GeluTanh => pull_rows(input, cotangent, gelu_tanh),
+            Self::QuickGelu => pull_rows(input, cotangent, quick_gelu),
+            Self::Relu => pull_rows(input, cotangent, relu),
+        }
     }
 
     /// In tensor operations, for any device and on a graph.
@@ -162,15 +154,16 @@ fn normal_cdf<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     ((x * SQRT_HALF).erf() + 1.0) * 0.5
 }
 
-fn pull_slices(
-    x: &mut [f32],
-    cotangent: &mut [f32],
-    width: usize,
+fn pull_rows<const D: usize>(
+    input: Tensor<D>,
+    cotangent: Tensor<D>,
     f: impl Fn(f32) -> (f32, f32) + Copy + Sync,
-) {
-    for_row_pairs(x, cotangent, width, |x, cotangent| {
+) -> (Tensor<D>, Tensor<D>) {
+    let written = [input, cotangent];
+    let ([value, pulled], _) = over_rows(1, [], written, [], |[], [x, cotangent], []| {
         vectorise(Pull { x, cotangent, f });
     });
+    (value, pulled)
 }
 
 /// Turns `x` into the value of `f`, which gives value and slope.

@@ -3,13 +3,15 @@
 //! On a CPU backend a fused loop over a slice replaces several passes of tensor operations. No
 //! backend is named: a device qualifies if it gives back the very bytes it was given.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 pub use map::map_elements;
 use rayon::prelude::*;
+pub use rows::{Reach, over_rows, reach_by};
 
 mod map;
+mod rows;
 
 /// A float32 tensor opened as host memory. Opening and closing copy nothing unless the tensor is
 /// shared or strided.
@@ -106,7 +108,7 @@ pub fn is_host(device: &Device) -> bool {
     })
 }
 
-/// What was found out about devices by trying.
+/// What is known about devices.
 pub(crate) struct Known<T>(Mutex<Vec<(Device, T)>>);
 
 impl<T: Copy> Known<T> {
@@ -116,16 +118,27 @@ impl<T: Copy> Known<T> {
 
     /// The answer for `device`, found by `ask` the first time.
     pub(crate) fn get_or(&self, device: &Device, ask: impl FnOnce() -> T) -> T {
-        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = known()
-            .iter()
-            .find(|(other, _)| other == device)
-            .map(|(_, answer)| *answer);
-        found.unwrap_or_else(|| {
+        self.get(device).unwrap_or_else(|| {
             let answer = ask();
-            known().push((device.clone(), answer));
+            self.set(device, answer);
             answer
         })
+    }
+
+    fn get(&self, device: &Device) -> Option<T> {
+        let known = self.lock();
+        let mut known = known.iter();
+        known.find_map(|(other, answer)| (other == device).then_some(*answer))
+    }
+
+    fn set(&self, device: &Device, answer: T) {
+        let mut known = self.lock();
+        known.retain(|(other, _)| other != device);
+        known.push((device.clone(), answer));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Device, T)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -152,20 +165,6 @@ pub fn for_rows(data: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + 
         .enumerate()
         .with_max_len(1)
         .for_each(|(task, chunk)| f(task * rows, chunk));
-}
-
-/// As [`for_rows`], over two slices of the same shape.
-pub fn for_row_pairs(
-    a: &mut [f32],
-    b: &mut [f32],
-    width: usize,
-    f: impl Fn(&mut [f32], &mut [f32]) + Sync,
-) {
-    let size = rows_per_task(width) * width;
-    a.par_chunks_mut(size)
-        .zip(b.par_chunks_mut(size))
-        .with_max_len(1)
-        .for_each(|(a, b)| f(a, b));
 }
 
 /// As [`for_rows`], and sums what each run of rows returns, in order.

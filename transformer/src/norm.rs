@@ -7,7 +7,7 @@ use burn::{
 
 use peft::{column_sums, product};
 
-use crate::host::{HostTensor, Kernel, LANES, dot_by, sum_rows, vectorise};
+use crate::host::{HostTensor, Kernel, LANES, dot_by, over_rows, vectorise};
 
 /// Layer normalisation over the last axis (Ba et al. 2016).
 #[derive(Module, Debug)]
@@ -44,9 +44,12 @@ impl LayerNorm {
         residual: Tensor<2>,
         sink: &mut dyn FnMut(ParamId, Tensor<1>),
     ) -> Tensor<2> {
-        let (pulled, gamma, beta) = match HostTensor::open(input) {
-            Ok(input) => self.pull_host(input, cotangent, residual),
-            Err(input) => self.pull_tensor(input, cotangent, residual),
+        let opens = [&input, &cotangent, &residual]
+            .into_iter()
+            .all(HostTensor::opens);
+        let (pulled, gamma, beta) = match opens && HostTensor::opens(&self.gamma.val()) {
+            true => self.pull_rows(input, cotangent, residual),
+            false => self.pull_tensor(input, cotangent, residual),
         };
         for (param, gradient) in [(&self.gamma, gamma), (&self.beta, beta)] {
             if checkpointing::is_trainable(param) {
@@ -56,55 +59,38 @@ impl LayerNorm {
         pulled
     }
 
-    fn pull_host(
+    fn pull_rows(
         &self,
-        input: HostTensor<2>,
+        input: Tensor<2>,
         cotangent: Tensor<2>,
         residual: Tensor<2>,
     ) -> (Tensor<2>, Tensor<1>, Tensor<1>) {
         let device = cotangent.device();
         let [_, width] = cotangent.dims();
-        let (cotangent, gamma) = match (
-            HostTensor::open(cotangent),
-            HostTensor::open(self.gamma.val()),
-        ) {
-            (Ok(cotangent), Ok(gamma)) => (cotangent, gamma),
-            (cotangent, _) => {
-                let cotangent = cotangent.map_or_else(|tensor| tensor, HostTensor::close);
-                return self.pull_tensor(input.close(), cotangent, residual);
-            }
-        };
-        let mut output = match HostTensor::open(residual) {
-            Ok(residual) => residual,
-            Err(residual) => return self.pull_tensor(input.close(), cotangent.close(), residual),
-        };
-        let (x, g, gamma) = (input.slice(), cotangent.slice(), gamma.slice());
-        let epsilon = self.epsilon as f32;
-        let mut gamma_gradient = vec![0.0f32; width];
-        let mut beta_gradient = vec![0.0f32; width];
-        sum_rows(
-            output.slice_mut(),
+        let gamma = HostTensor::fetch(self.gamma.val());
+        let (gamma, epsilon) = (gamma.slice(), self.epsilon as f32);
+        let ([output], parts) = over_rows(
             width,
-            |first, out| {
-                let run = first * width..first * width + out.len();
+            [input, cotangent],
+            [residual],
+            [],
+            |[x, g], [out], []| {
                 vectorise(PullRows {
-                    x: &x[run.clone()],
-                    g: &g[run],
+                    x,
+                    g,
                     gamma,
                     epsilon,
                     out,
                 })
             },
-            |(gamma_part, beta_part)| {
-                add(&mut gamma_gradient, &gamma_part);
-                add(&mut beta_gradient, &beta_part);
-            },
         );
-        (
-            output.close(),
-            Tensor::from_floats(gamma_gradient.as_slice(), &device),
-            Tensor::from_floats(beta_gradient.as_slice(), &device),
-        )
+        let mut gradients = [vec![0.0f32; width], vec![0.0f32; width]];
+        for (gamma_part, beta_part) in parts {
+            add(&mut gradients[0], &gamma_part);
+            add(&mut gradients[1], &beta_part);
+        }
+        let [gamma, beta] = gradients.map(|sums| Tensor::from_floats(sums.as_slice(), &device));
+        (output, gamma, beta)
     }
 
     fn pull_tensor(
@@ -219,10 +205,7 @@ mod tests {
             .init([width], &device);
             let (x, g, r) = (random(), random(), random());
             let want = norm.pull_tensor(x.clone(), g.clone(), r.clone());
-            let Ok(host) = HostTensor::open(x) else {
-                panic!("flex is host memory");
-            };
-            let got = norm.pull_host(host, g, r);
+            let got = norm.pull_rows(x, g, r);
             testing::assert_close(&got.0, &want.0, 3e-6);
             testing::assert_close(&got.1, &want.1, 3e-6);
             testing::assert_close(&got.2, &want.2, 3e-6);

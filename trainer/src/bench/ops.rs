@@ -97,13 +97,19 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     let table = LinearConfig::new(VOCABULARY, WIDTH).with_bias(false);
     let mut table = Some(table.init(device));
     let mut optimizer = AdamW::new(AdamWConfig::default());
-    run.time("adamw", &[VOCABULARY, WIDTH], || {
-        if let Some(owned) = table.take() {
-            let mut gradients = checkpointing::Gradients::default();
-            gradients.add(owned.weight.id, owned.weight.val());
-            table = Some(optimizer.step(owned, gradients, 1e-4, 1.0));
-        }
-    });
+    let gradient = random([VOCABULARY, WIDTH]);
+    run.time_with(
+        "adamw",
+        &[VOCABULARY, WIDTH],
+        || own(&gradient),
+        |gradient| {
+            if let Some(owned) = table.take() {
+                let mut gradients = checkpointing::Gradients::default();
+                gradients.add(owned.weight.id, gradient);
+                table = Some(optimizer.step(owned, gradients, 1e-4, 1.0));
+            }
+        },
+    );
     Ok(())
 }
 

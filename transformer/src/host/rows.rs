@@ -1,0 +1,172 @@
+//! Loops over several tensors at once, a run of their rows at a time.
+
+use std::cell::Cell;
+
+use burn::{
+    backend::DispatchTensor,
+    tensor::{Device, Tensor},
+};
+use rayon::prelude::*;
+
+use super::{HostTensor, Known, is_host, rows_per_task};
+
+/// How elements get in and out of the tensors of a device that is the processor, but does not lend its memory.
+///
+/// The tensors have one axis, are float32 and contiguous.
+#[derive(Clone, Copy, Debug)]
+pub struct Reach {
+    /// Copies elements from a place on.
+    pub read: fn(&DispatchTensor, usize, &mut [f32]),
+    /// Overwrites elements from a place on, of a tensor that nothing else holds; several threads do so at once, each its
+    /// own.
+    pub write: fn(&DispatchTensor, usize, &[f32]),
+}
+
+static REACHES: Known<Reach> = Known::new();
+
+/// From now on [`over_rows`] gets to the elements on `device` by `reach`.
+pub fn reach_by(reach: Reach, device: &Device) {
+    REACHES.set(device, reach);
+}
+
+/// Runs `f` over tensors and slices of one size, a run of whole rows of `width` elements at a time and in parallel: what
+/// is read, what is overwritten in its place, and slices that are. Gives back the tensors that were overwritten, and what
+/// `f` returned, in order.
+///
+/// Tensors anywhere are taken: those that the processor has no [`Reach`] of are copied as a whole.
+///
+/// # Panics
+///
+/// Panics if they differ in size or are not float32.
+pub fn over_rows<const D: usize, const R: usize, const W: usize, const S: usize, T: Send>(
+    width: usize,
+    read: [Tensor<D>; R],
+    written: [Tensor<D>; W],
+    slices: [&mut [f32]; S],
+    f: impl Fn([&[f32]; R], [&mut [f32]; W], [&mut [f32]; S]) -> T + Sync,
+) -> ([Tensor<D>; W], Vec<T>) {
+    let sizes = read
+        .iter()
+        .chain(&written)
+        .map(|x| x.shape().num_elements());
+    let mut sizes = sizes.chain(slices.iter().map(|slice| slice.len()));
+    let elements = sizes.next().unwrap_or(0);
+    assert!(
+        sizes.all(|size| size == elements),
+        "they must be of one size"
+    );
+    let runs = Runs {
+        elements,
+        size: rows_per_task(width) * width.max(1),
+    };
+    let device = written.first().map(Tensor::device);
+    let reach = device
+        .filter(|device| !is_host(device))
+        .and_then(|device| REACHES.get(&device));
+    match reach {
+        None => runs.lent(read, written, slices, f),
+        Some(reach) => runs.copied(reach, read, written, slices, f),
+    }
+}
+
+/// Elements, and how many of them make a task.
+struct Runs {
+    elements: usize,
+    size: usize,
+}
+
+impl Runs {
+    /// Cuts slices into tasks.
+    fn cut<'a, const N: usize>(&self, slices: [&'a mut [f32]; N]) -> Vec<[&'a mut [f32]; N]> {
+        let mut runs = slices.map(|slice| slice.chunks_mut(self.size));
+        let tasks = 0..self.elements.div_ceil(self.size);
+        tasks
+            .map(|_| runs.each_mut().map(|runs| runs.next().unwrap_or_default()))
+            .collect()
+    }
+
+    /// In the tensors' own memory.
+    fn lent<const D: usize, const R: usize, const W: usize, const S: usize, T: Send>(
+        &self,
+        read: [Tensor<D>; R],
+        written: [Tensor<D>; W],
+        slices: [&mut [f32]; S],
+        f: impl Fn([&[f32]; R], [&mut [f32]; W], [&mut [f32]; S]) -> T + Sync,
+    ) -> ([Tensor<D>; W], Vec<T>) {
+        let read = read.map(HostTensor::fetch);
+        let mut written = written.map(HostTensor::fetch);
+        let from = read.each_ref().map(HostTensor::slice);
+        let places = self.cut(written.each_mut().map(HostTensor::slice_mut));
+        let results = places
+            .into_par_iter()
+            .zip(self.cut(slices))
+            .enumerate()
+            .with_max_len(1)
+            .map(|(task, (written, slices))| {
+                let run = self.run(task);
+                f(from.map(|from| &from[run.clone()]), written, slices)
+            })
+            .collect();
+        (written.map(HostTensor::close), results)
+    }
+
+    /// By way of the processor's cache.
+    fn copied<const D: usize, const R: usize, const W: usize, const S: usize, T: Send>(
+        &self,
+        reach: Reach,
+        read: [Tensor<D>; R],
+        written: [Tensor<D>; W],
+        slices: [&mut [f32]; S],
+        f: impl Fn([&[f32]; R], [&mut [f32]; W], [&mut [f32]; S]) -> T + Sync,
+    ) -> ([Tensor<D>; W], Vec<T>) {
+        thread_local! {
+            static ROOM: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+        }
+        let flat = |tensor: Tensor<D>| tensor.reshape([self.elements]);
+        let shapes = written.each_ref().map(Tensor::dims);
+        let read = read.map(|tensor| flat(tensor).into_dispatch());
+        let written = written.map(|tensor| {
+            let from = flat(tensor);
+            let to = (!from.can_mut()).then(|| Tensor::<1>::empty([self.elements], &from.device()));
+            (from.into_dispatch(), to.map(Tensor::into_dispatch))
+        });
+        let results = self
+            .cut(slices)
+            .into_par_iter()
+            .enumerate()
+            .with_max_len(1)
+            .map(|(task, slices)| {
+                let run = self.run(task);
+                let mut room = ROOM.take();
+                room.resize((R + W) * self.size, 0.0);
+                let mut parts = room
+                    .chunks_exact_mut(self.size)
+                    .map(|part| &mut part[..run.len()]);
+                let mut fetch = |tensor| {
+                    let part = parts.next().unwrap_or_default();
+                    (reach.read)(tensor, run.start, part);
+                    part
+                };
+                let from = read.each_ref().map(|tensor| &*fetch(tensor));
+                let mut to = written.each_ref().map(|(from, _)| fetch(from));
+                let result = f(from, to.each_mut().map(|part| &mut **part), slices);
+                for (part, (from, to)) in to.iter().zip(&written) {
+                    (reach.write)(to.as_ref().unwrap_or(from), run.start, part);
+                }
+                ROOM.set(room);
+                result
+            })
+            .collect();
+        let mut shapes = shapes.into_iter();
+        let written = written.map(|(from, to)| {
+            let tensor = Tensor::<1>::from_dispatch(to.unwrap_or(from));
+            tensor.reshape(shapes.next().expect("each has a shape"))
+        });
+        (written, results)
+    }
+
+    /// The elements of a task.
+    fn run(&self, task: usize) -> std::ops::Range<usize> {
+        task * self.size..((task + 1) * self.size).min(self.elements)
+    }
+}
