@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use burn::{
     backend::DispatchTensor,
-    tensor::{Device, Tensor},
+    tensor::{DType, Device, Tensor},
 };
 use rayon::prelude::*;
 
@@ -122,13 +122,17 @@ impl Runs {
         thread_local! {
             static ROOM: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
         }
-        let flat = |tensor: Tensor<D>| tensor.reshape([self.elements]);
-        let shapes = written.each_ref().map(Tensor::dims);
+        let flat = |tensor: Tensor<D>| {
+            assert_eq!(tensor.dtype(), DType::F32, "host loops are in float32");
+            tensor.reshape([self.elements])
+        };
         let read = read.map(|tensor| flat(tensor).into_dispatch());
         let written = written.map(|tensor| {
-            let from = flat(tensor);
-            let to = (!from.can_mut()).then(|| Tensor::<1>::empty([self.elements], &from.device()));
-            (from.into_dispatch(), to.map(Tensor::into_dispatch))
+            let shape = tensor.dims();
+            let from: Tensor<1> = flat(tensor);
+            let is_shared = !from.can_mut();
+            let to = is_shared.then(|| Tensor::<1>::empty([self.elements], &from.device()));
+            (from.into_dispatch(), to.map(Tensor::into_dispatch), shape)
         });
         let results = self
             .cut(slices)
@@ -139,34 +143,66 @@ impl Runs {
                 let run = self.run(task);
                 let mut room = ROOM.take();
                 room.resize((R + W) * self.size, 0.0);
-                let mut parts = room
-                    .chunks_exact_mut(self.size)
-                    .map(|part| &mut part[..run.len()]);
+                let mut places = room.chunks_exact_mut(self.size);
                 let mut fetch = |tensor| {
-                    let part = parts.next().unwrap_or_default();
+                    let part = &mut places.next().unwrap_or_default()[..run.len()];
                     (reach.read)(tensor, run.start, part);
                     part
                 };
                 let from = read.each_ref().map(|tensor| &*fetch(tensor));
-                let mut to = written.each_ref().map(|(from, _)| fetch(from));
-                let result = f(from, to.each_mut().map(|part| &mut **part), slices);
-                for (part, (from, to)) in to.iter().zip(&written) {
+                let mut parts = written.each_ref().map(|(from, ..)| fetch(from));
+                let result = f(from, parts.each_mut().map(|part| &mut **part), slices);
+                for (part, (from, to, _)) in parts.iter().zip(&written) {
                     (reach.write)(to.as_ref().unwrap_or(from), run.start, part);
                 }
                 ROOM.set(room);
                 result
             })
             .collect();
-        let mut shapes = shapes.into_iter();
-        let written = written.map(|(from, to)| {
-            let tensor = Tensor::<1>::from_dispatch(to.unwrap_or(from));
-            tensor.reshape(shapes.next().expect("each has a shape"))
-        });
+        let written = written
+            .map(|(from, to, shape)| Tensor::<1>::from_dispatch(to.unwrap_or(from)).reshape(shape));
         (written, results)
     }
 
     /// The elements of a task.
     fn run(&self, task: usize) -> std::ops::Range<usize> {
         task * self.size..((task + 1) * self.size).min(self.elements)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(count: usize, first: f32) -> Tensor<2> {
+        let numbers: Vec<f32> = (0..count).map(|i| first + (i % 1000) as f32).collect();
+        Tensor::<1>::from_floats(numbers.as_slice(), &testing::host()).reshape([-1, 3])
+    }
+
+    #[test]
+    fn each_run_has_its_rows_of_everything() {
+        for rows in [0, 1, 20_000, 2 * rows_per_task(3)] {
+            let count = 3 * rows;
+            let [a, b, c] = [0.0, 1.0, 2.0].map(|first| numbers(count, first));
+            let kept = b.clone();
+            let mut slice = vec![1.0; count];
+            let ([b, c], sums) = over_rows(3, [a], [b, c], [&mut slice], |[a], [b, c], [d]| {
+                for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+                    (*b, *c, *d) = (*b + *a, *c - *a, *d + *a);
+                }
+                assert_eq!(a.len() % 3, 0);
+                a.len()
+            });
+            let expected = |first: f32, factor: f32| {
+                let numbers = (0..count).map(move |i| first + factor * (i % 1000) as f32);
+                numbers.collect::<Vec<_>>()
+            };
+            let values = |tensor: Tensor<2>| tensor.into_data().to_vec::<f32>().unwrap();
+            assert_eq!(values(b), expected(1.0, 2.0));
+            assert_eq!(values(c), expected(2.0, 0.0));
+            assert_eq!(slice, expected(1.0, 1.0));
+            assert_eq!(values(kept), expected(1.0, 1.0));
+            assert_eq!(sums.iter().sum::<usize>(), count);
+        }
     }
 }
