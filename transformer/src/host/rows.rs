@@ -197,7 +197,8 @@ mod tests {
                 let numbers = (0..count).map(move |i| first + factor * (i % 1000) as f32);
                 numbers.collect::<Vec<_>>()
             };
-            let values = |tensor: Tensor<2>| tensor.into_data().to_vec::<f32>().unwrap();
+            let values =
+                |tensor: Tensor<2>| -> Vec<f32> { tensor.into_data().iter::<f32>().collect() };
             assert_eq!(values(b), expected(1.0, 2.0));
             assert_eq!(values(c), expected(2.0, 0.0));
             assert_eq!(slice, expected(1.0, 1.0));
