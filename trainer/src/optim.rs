@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn host_update_equals_tensor_operations() {
-        let device = testing::device();
+        let device = device::open(None).unwrap();
         let random = || Tensor::<1>::random([77], Distribution::Normal(0.0, 1.0), &device);
         let update = Update {
             betas: [0.9, 0.98],

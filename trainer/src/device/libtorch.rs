@@ -43,31 +43,76 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn tensors_are_overwritten_and_what_else_holds_them_is_not() {
+    fn device() -> Device {
         let device = cpu();
         reach_by(REACH, &device);
-        let shape = [397, 301];
-        let random = || Tensor::<2>::random(shape, Distribution::Normal(0.0, 1.0), &device);
-        let (read, lone, shared) = (random(), random(), random());
-        let [lone_before, held] = [lone.clone() * 1.0, shared.clone()];
-        let shared_before = shared.clone() * 1.0;
-        let mut counts = vec![0.0; 397 * 301];
-        let ([sum, difference], _) = over_rows(
-            301,
-            [read.clone()],
-            [lone, shared],
-            [&mut counts],
-            |[x], [a, b], [count]| {
-                for (((x, a), b), count) in x.iter().zip(a).zip(b).zip(count) {
-                    (*a, *b, *count) = (*a + x, *b - x, *count + 1.0);
-                }
-            },
-        );
-        let same = |a: Tensor<2>, b: Tensor<2>| a.into_data().assert_eq(&b.into_data(), true);
-        same(sum, lone_before + read.clone());
-        same(difference, shared_before.clone() - read);
-        same(held, shared_before);
-        assert!(counts.iter().all(|count| *count == 1.0));
+        device
+    }
+
+    fn random(shape: [usize; 2]) -> Tensor<2> {
+        Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device())
+    }
+
+    fn place(tensor: &Tensor<2>) -> usize {
+        let tensor = tensor.clone().into_dispatch();
+        let DispatchTensorKind::LibTorch(BackendTensor::Float(tensor)) = tensor.kind else {
+            panic!("a float tensor of LibTorch's is wanted");
+        };
+        tensor.tensor.data_ptr() as usize
+    }
+
+    /// `target + source`, and the rows of each run.
+    fn sum(target: Tensor<2>, source: &Tensor<2>) -> (Tensor<2>, Vec<usize>) {
+        let [_, width] = target.dims();
+        let add = |[source]: [&[f32]; 1], [target]: [&mut [f32]; 1], []: [&mut [f32]; 0]| {
+            for (x, y) in target.iter_mut().zip(source) {
+                *x += y;
+            }
+            target.len() / width
+        };
+        let ([sum], rows) = over_rows(width, [source.clone()], [target], [], add);
+        (sum, rows)
+    }
+
+    #[test]
+    fn a_tensor_is_overwritten_where_it_is_unless_something_else_holds_it() {
+        let source = random([397, 301]);
+        let check = |target: Tensor<2>, is_held: bool| {
+            let want = target.clone() * 1.0 + source.clone();
+            let before = place(&target);
+            let (got, rows) = sum(target, &source);
+            assert_eq!(place(&got) != before, is_held);
+            assert_eq!(rows, [108, 108, 108, 73]);
+            got.into_data().assert_eq(&want.into_data(), true);
+        };
+        check(random([397, 301]), false);
+
+        let held = random([397, 301]);
+        let before = (held.clone() * 1.0).into_data();
+        check(held.clone(), true);
+        held.into_data().assert_eq(&before, true);
+
+        let whole = random([400, 301]);
+        let before = (whole.clone() * 1.0).into_data();
+        check(whole.clone().slice([2..399]), true);
+        whole.into_data().assert_eq(&before, true);
+
+        check(random([301, 397]).transpose(), true);
+    }
+
+    #[test]
+    fn every_shape_is_taken() {
+        for shape in [[1, 1], [40_000, 1], [3, 40_000], [0, 3], [3, 0]] {
+            let (target, source) = (random(shape), random(shape));
+            let want = target.clone() + source.clone();
+            let (got, _) = sum(target, &source);
+            assert_eq!(got.dims(), shape);
+            got.into_data().assert_eq(&want.into_data(), true);
+        }
+        let column = |x: Tensor<2>| x.slice([0..50, 1..2]);
+        let [target, source] = [random([50, 3]), random([50, 3])].map(column);
+        let want = target.clone() + source.clone();
+        let (got, _) = sum(target, &source);
+        got.into_data().assert_eq(&want.into_data(), true);
     }
 }

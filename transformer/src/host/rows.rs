@@ -12,7 +12,7 @@ use super::{HostTensor, Known, is_host, rows_per_task};
 
 /// How elements get in and out of the tensors of a device that is the processor, but does not lend its memory.
 ///
-/// The tensors have one axis, are float32 and contiguous.
+/// The tensors have one axis and are float32, perhaps strided.
 #[derive(Clone, Copy, Debug)]
 pub struct Reach {
     /// Copies elements from a place on.
@@ -33,7 +33,7 @@ pub fn reach_by(reach: Reach, device: &Device) {
 /// is read, what is overwritten in its place, and slices that are. Gives back the tensors that were overwritten, and what
 /// `f` returned, in order.
 ///
-/// Tensors anywhere are taken: those that the processor has no [`Reach`] of are copied as a whole.
+/// Host memory is used as it is, what a [`Reach`] gets to goes by runs, and the rest is copied as a whole.
 ///
 /// # Panics
 ///
@@ -59,10 +59,15 @@ pub fn over_rows<const D: usize, const R: usize, const W: usize, const S: usize,
         elements,
         size: rows_per_task(width) * width.max(1),
     };
-    let device = written.first().map(Tensor::device);
-    let reach = device
-        .filter(|device| !is_host(device))
-        .and_then(|device| REACHES.get(&device));
+    // A device equals itself on a graph, but a tensor there is of another kind.
+    let mut devices = read.iter().chain(&written).map(Tensor::device);
+    let reach = devices.next().filter(|device| {
+        elements > 0
+            && !device.is_autodiff()
+            && !is_host(device)
+            && devices.all(|other| other == *device && !other.is_autodiff())
+    });
+    let reach = reach.and_then(|device| REACHES.get(&device));
     match reach {
         None => runs.lent(read, written, slices, f),
         Some(reach) => runs.copied(reach, read, written, slices, f),
@@ -131,7 +136,7 @@ impl Runs {
             let shape = tensor.dims();
             let from: Tensor<1> = flat(tensor);
             let is_shared = !from.can_mut();
-            let to = is_shared.then(|| Tensor::<1>::empty([self.elements], &from.device()));
+            let to = is_shared.then(|| from.empty_like());
             (from.into_dispatch(), to.map(Tensor::into_dispatch), shape)
         });
         let results = self
