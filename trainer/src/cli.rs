@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::{Parser, Subcommand};
 
 use crate::{
@@ -11,6 +12,7 @@ use crate::{
     embed::{self, EmbedArgs},
     evaluate::{self, EvalArgs},
     export::{self, ExportArgs},
+    say::{is_lost, tell},
     train::{self, TrainArgs},
 };
 
@@ -48,25 +50,39 @@ enum DataCommand {
     Check(CheckArgs),
 }
 
-/// Prints a line to standard output. A reader that has gone (`| head`) is no error.
-pub(crate) fn say(line: impl std::fmt::Display) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// Runs the program: exit status 0 if all went well, 1 on an error, 2 on wrong arguments.
 pub fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let result = run(Cli::parse()).and_then(|product| {
+        ensure!(
+            product == Product::Files || !is_lost(),
+            "standard output: not all of it could be written"
+        );
+        Ok(())
+    });
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            tell(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(cli: Cli) -> anyhow::Result<()> {
+/// Where what a command found ends up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Product {
+    /// In files; what is said beside them may get lost.
+    Files,
+    /// On standard output alone.
+    Output,
+}
+
+fn run(cli: Cli) -> anyhow::Result<Product> {
     let device = || device::open(cli.device);
+    let product = match &cli.command {
+        Command::Train(_) | Command::Export(_) | Command::Embed(_) => Product::Files,
+        Command::Eval(_) | Command::Data(_) | Command::Bench(_) => Product::Output,
+    };
     match cli.command {
         Command::Train(args) => train::run(&args, &device()?),
         Command::Eval(args) => evaluate::run(&args, &device()?),
@@ -77,5 +93,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             args.device = cli.device;
             bench::run(&args, &device()?)
         }
-    }
+    }?;
+    Ok(product)
 }

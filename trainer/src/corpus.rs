@@ -13,7 +13,10 @@ use vision_encoder::image::{
     DecodeOptions, Draw, ImageError, Picture, PixelKind, Preprocessor, RandomResizedCrop, decode,
 };
 
-use crate::recipe::{self, Augmentation, Preprocessing, Recipe};
+use crate::{
+    recipe::{self, Augmentation, Preprocessing, Recipe},
+    say::tell,
+};
 
 /// Sources, and the rows of theirs that cannot be used.
 pub struct Opened {
@@ -34,9 +37,9 @@ pub fn open(sources: &[recipe::Source], recipe: &Recipe) -> anyhow::Result<Opene
     let sources = sources.iter().map(|source| {
         let source = open_one(source, recipe)?;
         let bad = source.skipped();
-        source.notes().iter().for_each(|note| eprintln!("{note}"));
+        source.notes().iter().for_each(|note| tell(format_args!("{note}")));
         if !bad.is_empty() {
-            eprintln!("{}: {bad}", source.name());
+            tell(format_args!("{}: {bad}", source.name()));
         }
         if let Some(error) = bad.errors().first().filter(|_| recipe.data.strict) {
             bail!("{error} (`data.strict`)");

@@ -14,12 +14,13 @@ use text_encoder::tokenizer::Tokenizer;
 use vision_encoder::image::DecodeOptions;
 
 use crate::{
-    cli::say,
     corpus::{decoded, open_one},
+    files,
     memory::peak_bytes,
     progress,
     recipe::{Overrides, Recipe},
-    run::{self, bad_sample},
+    run::bad_sample,
+    say::say,
 };
 
 /// Options of `data check`.
@@ -60,7 +61,7 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
             .errors()
             .iter()
             .map(|error| format!("{}\n", bad_sample(error)));
-        run::write(path, lines.collect::<String>().as_bytes())?;
+        files::write(path, lines.collect::<String>().as_bytes())?;
     }
     let mut said = String::new();
     for note in source.notes() {

@@ -18,12 +18,12 @@ use parquet::{
 };
 
 use crate::{
-    cli::say,
     corpus::{self, Inputs},
     eval::Evaluator,
+    files::write,
     model::{self, read_config, weights_folder},
     recipe::{Overrides, Recipe},
-    run::write,
+    say::say,
     vocabulary,
 };
 

@@ -6,11 +6,11 @@ use burn::tensor::Device;
 use clap::Args;
 
 use crate::{
-    cli::say,
     corpus::{self, Inputs},
     eval::{self, Evaluator},
     model,
     recipe::{Overrides, Recipe},
+    say::say,
     training::zero_shot,
     vocabulary,
 };

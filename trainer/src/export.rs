@@ -14,10 +14,10 @@ use text_encoder::tokenizer::Tokenizer;
 use transformer::save;
 
 use crate::{
-    cli::say,
+    files::write,
     model::{self, WeightFiles, read_config, weights_folder},
     recipe::{Overrides, Preprocessing, Recipe},
-    run::write,
+    say::say,
     vocabulary,
 };
 

@@ -1,4 +1,6 @@
 #![doc = include_str!("../README.md")]
+// Messages go through `say`, which survives when nobody reads them.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod bench;
 pub mod cli;
@@ -9,6 +11,7 @@ pub mod embed;
 pub mod eval;
 pub mod evaluate;
 pub mod export;
+pub mod files;
 pub mod loader;
 pub mod memory;
 pub mod model;
@@ -18,6 +21,7 @@ pub mod recipe;
 pub mod record;
 pub mod resume;
 pub mod run;
+mod say;
 pub mod schedule;
 pub mod train;
 mod training;

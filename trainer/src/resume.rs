@@ -12,6 +12,7 @@ use crate::{
     device::Capabilities,
     recipe::{Overrides, Recipe},
     record::{self, Found},
+    say::tell,
 };
 
 /// Keys that change nothing of what is computed: they may differ when a run goes on.
@@ -78,7 +79,7 @@ impl Resumed {
         let new = Recipe::load(given.unwrap_or(&own), overrides)?;
         let changed = changes(&old, &new)?;
         for change in &changed {
-            eprintln!("changed since the record: {change}");
+            tell(format_args!("changed since the record: {change}"));
         }
         let breaking: Vec<&str> = changed
             .iter()
@@ -114,9 +115,9 @@ impl Resumed {
             old.backend.name()
         );
         if old.name != now.name {
-            eprintln!(
+            tell(format_args!(
                 "changed since the record: the device, it was {old}; its sums may round otherwise"
-            );
+            ));
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use transformer::save;
 
 use crate::{
     device::Capabilities,
+    files::write,
     model::{Model, WeightFiles, read_config, weights_folder},
     optim::AdamW,
     recipe::{Recipe, Start},
@@ -225,26 +226,6 @@ fn config_on_disk(recipe: &Recipe, config: &DualConfig) -> anyhow::Result<(Value
     config
         .to_hf()
         .context("these sizes have no transformers config; this is a defect")
-}
-
-/// Writes a file whole: to a temporary one beside it, synced, then renamed.
-///
-/// # Errors
-///
-/// Names the file.
-pub fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let attempt = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    attempt().with_context(|| format!("{}: cannot be written", path.display()))
 }
 
 fn next_free(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {

@@ -15,7 +15,6 @@ use clap::Args;
 use data::Source;
 
 use crate::{
-    cli::say,
     corpus::{self, Inputs, Joined},
     device::Capabilities,
     eval,
@@ -26,6 +25,7 @@ use crate::{
     record,
     resume::Resumed,
     run::RunFolder,
+    say::{say, tell},
     training::Training,
     vocabulary,
 };
@@ -89,7 +89,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
         return Ok(());
     }
     let capabilities = Capabilities::of(device);
-    eprintln!("{capabilities}");
+    tell(format_args!("{capabilities}"));
     if let Some(resumed) = &resumed {
         resumed.check_device(&capabilities, args.allow_changes)?;
     }
@@ -136,16 +136,16 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     let tokenizer = vocabulary::padded(tokenizer, &config.text);
     let inputs = Inputs::new(&recipe, config.vision.image_size, &config.text, tokenizer);
     let start = record.map(|found| found.state.clone());
-    eprintln!(
+    tell(format_args!(
         "{}: {} pairs, {:.1} M parameters, {steps} steps of {}; {}",
         recipe.name,
         source.len(),
         model::parameter_count(&model) as f64 / 1e6,
         recipe.train.batch,
         folder.path().display()
-    );
+    ));
     if let Some(state) = &start {
-        eprintln!("going on after step {}", state.step);
+        tell(format_args!("going on after step {}", state.step));
     }
     let stop = Arc::new(AtomicBool::new(false));
     let on_signal = Arc::clone(&stop);

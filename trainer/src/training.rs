@@ -20,7 +20,6 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use crate::{
-    cli::say,
     corpus::{HostBatch, Inputs, Joined},
     device::{self, compute},
     eval::{self, Evaluator, Retrieval},
@@ -32,6 +31,7 @@ use crate::{
     recipe::{Checkpointing, Recipe, SaveEvery, Schedule},
     record::{self, State},
     run::RunFolder,
+    say::{say, tell},
     schedule::{Decay, LearningRate},
 };
 
@@ -137,10 +137,10 @@ impl Training<'_> {
                 self.save(&model, &optimizer, done, false)?;
                 self.folder.finish()?;
                 let path = self.folder.path().display();
-                eprintln!(
+                tell(format_args!(
                     "stopped after step {done} of {}; go on with: cargo xtask train --resume {path}",
                     self.steps
-                );
+                ));
                 return Ok(());
             }
             if every(self.recipe.train.eval_every, done) {
@@ -183,7 +183,7 @@ impl Training<'_> {
         self.save(&model, &optimizer, self.steps, true)?;
         self.folder.finish()?;
         if !skipped.is_empty() {
-            eprintln!("{skipped}; all are in bad-samples.jsonl");
+            tell(format_args!("{skipped}; all are in bad-samples.jsonl"));
         }
         let path = self.folder.path().display();
         say(format_args!(
@@ -329,7 +329,7 @@ impl Training<'_> {
             self.waited.as_secs_f64()
         );
         if !std::io::stderr().is_terminal() {
-            eprintln!("step {done}/{}  {message}", self.steps);
+            tell(format_args!("step {done}/{}  {message}", self.steps));
         }
         bar.set_message(message);
         self.folder.log(&json!({

@@ -7,7 +7,10 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::{BenchArgs, Case, again, step::MICRO_BATCHES};
-use crate::{cli::say, device::Backend};
+use crate::{
+    device::Backend,
+    say::{say, tell},
+};
 
 /// Runs every case of the peer's file in a process of its own and prints both sides.
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
@@ -33,11 +36,13 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let known = Case::from_str(name, false).ok();
         let known = known.filter(|known| !matches!(known, Case::All | Case::Compare));
         let Some(known) = known else {
-            eprintln!("{case}: passed over, there is no such case here");
+            tell(format_args!(
+                "{case}: passed over, there is no such case here"
+            ));
             continue;
         };
         if matches!(known, Case::Images | Case::Tokens) && args.data.is_none() {
-            eprintln!("{case}: passed over, it wants --data TABLE");
+            tell(format_args!("{case}: passed over, it wants --data TABLE"));
             continue;
         }
         let batch = batch_of(peer, args);
@@ -53,7 +58,9 @@ pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         let lines = run.map_or(&[][..], |(.., lines)| lines);
         match lines.iter().find(|line| line["case"] == **case) {
             Some(ours) => rows.push(Row::new(case, ours, peer)),
-            None => eprintln!("{case}: passed over, there is no such case here"),
+            None => tell(format_args!(
+                "{case}: passed over, there is no such case here"
+            )),
         }
     }
     say(table(&rows)?.trim_end());

@@ -13,9 +13,9 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    cli::say,
     device::{self, Choice},
     memory::peak_of,
+    say::say,
 };
 
 /// What is measured.

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use super::{FORMAT, State, folder, step_of, write};
+use crate::say::tell;
 
 /// A record whose checksums hold.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub fn newest(run: &Path) -> anyhow::Result<Option<Found>> {
     for (_, path) in records.iter().rev() {
         match open(path) {
             Ok(found) => return Ok(Some(found)),
-            Err(error) => eprintln!("damaged record passed over: {error:#}"),
+            Err(error) => tell(format_args!("damaged record passed over: {error:#}")),
         }
     }
     ensure!(
