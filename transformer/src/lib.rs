@@ -5,6 +5,7 @@ mod attention;
 mod block;
 mod block_keys;
 mod dropout;
+pub mod guard;
 pub mod host;
 mod mlp;
 mod norm;
