@@ -23,9 +23,9 @@ impl ClassList {
     /// If the file cannot be read as UTF-8, has no class, or has one twice.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
-        let text = std::fs::read_to_string(path).map_err(|source| Error::Unreadable {
+        let text = std::fs::read_to_string(path).map_err(|cause| Error::Unreadable {
             path: path.into(),
-            source,
+            cause,
         })?;
         Self::from_text(&path.display().to_string(), &text)
     }

@@ -3,19 +3,93 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::Ledger;
+use crate::{Ledger, SampleError};
 
 /// A source that cannot be used at all. Faults of single samples are [`SampleError`](crate::SampleError)s.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file that cannot be opened or read.
-    #[error("{}: cannot be read: {source}; check the path and its permissions", path.display())]
+    #[error("{}: cannot be read: {cause}{}", path.display(), advice(cause))]
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
-        source: io::Error,
+        /// What the system says. It is part of the message, and no source that would be told again.
+        cause: io::Error,
+    },
+    /// A folder, a device or a pipe where a file is wanted.
+    #[error("{}: this is {found}, not a file", path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// A file that is none of the kinds that hold pairs.
+    #[error("{}: this is {found}; {remedy}", path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// A tar archive that is packed with gzip.
+    #[error("{}: this is a gzipped tar archive; unpack it with gunzip, since shards are read in place", path.display())]
+    PackedTar {
+        /// The archive.
+        path: PathBuf,
+    },
+    /// A folder that holds no pairs as far as anyone can see.
+    #[error(
+        "{}: the folder has {found}; expected `metadata.jsonl`, `metadata.csv` or `metadata.parquet`, tar shards, \
+         Parquet files, pictures with a `.txt` beside each, or a sub-folder of pictures for each class{hint}",
+        path.display()
+    )]
+    UnknownFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is in it, in words.
+        found: String,
+        /// What to do about it, after a semicolon; or nothing.
+        hint: String,
+    },
+    /// A JSON file that cannot be read as pictures and captions.
+    #[error("{}: {message}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        message: String,
+    },
+    /// A Parquet file that cannot be read.
+    #[error("{}: {message}", path.display())]
+    Parquet {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and the remedy.
+        message: String,
+    },
+    /// A source without class labels.
+    #[error("{origin}: {kind} has no labels{remedy}")]
+    NoLabels {
+        /// The name of the source.
+        origin: String,
+        /// What it is, in words.
+        kind: &'static str,
+        /// What to do, after a semicolon; or nothing.
+        remedy: &'static str,
+    },
+    /// A source of which no sample that was tried can be read.
+    #[error("{origin}: none of {tried} samples that were tried can be read; the first: {first}")]
+    NothingReadable {
+        /// The name of the source.
+        origin: String,
+        /// How many samples were tried.
+        tried: usize,
+        /// What is wrong with the first of them.
+        first: Box<SampleError>,
     },
     /// A table of 0 bytes, or of blank lines only.
     #[error("{}: the table is empty; expected a header line with the columns `{image}` and `{caption}`", path.display())]
@@ -54,7 +128,7 @@ pub enum Error {
     },
     /// A quoted field that runs to the end of the table.
     #[error(
-        "{}, line {line}: a double quote opens a field here and none closes it; double it, or set `quoting = false` \
+        "{}, line {line}: a double quote opens a field here and none closes it; double it, or `--set data.table.quoting=false` \
          if quotes mean nothing in this table",
         path.display()
     )]
@@ -66,8 +140,8 @@ pub enum Error {
     },
     /// A row above the limit.
     #[error(
-        "{}, line {line}: the row has more than {limit} bytes (`max_row_bytes`); if a double quote is left open, \
-         double it, or set `quoting = false`",
+        "{}, line {line}: the row has more than {limit} bytes (`data.table.max_row_bytes`); if a double quote is left \
+         open, double it, or `--set data.table.quoting=false`",
         path.display()
     )]
     LongRow {
@@ -162,7 +236,7 @@ pub enum Error {
     )]
     NoTemplates,
     /// A picture size the shapes set cannot draw.
-    #[error("shapes: pictures of {found} pixels; expected {min} to {max} (`size`)")]
+    #[error("shapes: pictures of {found} pixels; expected {min} to {max} (`data.shapes.size`)")]
     PictureSize {
         /// The wanted size in pixels.
         found: u32,
@@ -173,7 +247,7 @@ pub enum Error {
     },
     /// More evaluation pictures than there are different scenes.
     #[error(
-        "shapes: {found} pictures in split `{split}`, which has {limit} different scenes (`{option}`)"
+        "shapes: {found} pictures in split `{split}`, which has {limit} different scenes (`data.shapes.{option}`)"
     )]
     TooManyScenes {
         /// The split.
@@ -187,24 +261,37 @@ pub enum Error {
     },
 }
 
-/// A column that the header of a table does not have.
+/// What to do about a file that is not there or may not be read; of damage the cause says enough.
+fn advice(cause: &io::Error) -> &'static str {
+    match cause.kind() {
+        io::ErrorKind::NotFound
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::NotADirectory => "; check the path and its permissions",
+        _ => "",
+    }
+}
+
+/// A column of a table or a key of JSON that is not there.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{}: no column `{column}`; the header, separated by {separator}, has {found}.{hint} Name another column with \
-     `{option}`",
+    "{}: no {noun} `{wanted}`; {place} has {found}.{hint} Name the {noun} with `--set {option}={likely}`",
     path.display()
 )]
 pub struct MissingColumn {
-    /// The table.
+    /// The file.
     pub path: PathBuf,
-    /// The column that was looked for.
-    pub column: String,
-    /// The option that names it.
+    /// `column` or `key`.
+    pub noun: &'static str,
+    /// The column or key that was looked for.
+    pub wanted: String,
+    /// The option that names it, by its full key: `data.table.image_column`.
     pub option: &'static str,
-    /// The separator in words.
-    pub separator: &'static str,
-    /// The columns of the header, each in backticks.
+    /// Where it was looked for: `the header, separated by commas,`.
+    pub place: String,
+    /// The columns or keys that are there, each in backticks.
     pub found: String,
     /// A sentence with a likely remedy, or nothing.
     pub hint: String,
+    /// The column or key that is likely to be meant, or `...`.
+    pub likely: String,
 }

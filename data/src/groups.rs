@@ -1,7 +1,9 @@
 //! Which pairs share a picture, and which a caption.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+use hashbrown::HashTable;
 
 /// The distinct pictures and captions of a source, and the pairs that join them.
 ///
@@ -56,16 +58,29 @@ impl Groups {
 
 impl Side {
     fn new<'a>(len: usize, key: impl Fn(usize) -> Cow<'a, str>) -> Self {
-        let mut known: HashMap<Cow<'a, str>, usize> = HashMap::new();
-        let mut first_row = Vec::new();
-        let owner = (0..len)
-            .map(|row| {
-                *known.entry(key(row)).or_insert_with(|| {
-                    first_row.push(row);
-                    first_row.len() - 1
-                })
-            })
-            .collect();
+        let hasher = RandomState::new();
+        // The table holds numbers only: the keys stay where they are, and millions of them are not copied.
+        let mut known: HashTable<u32> = HashTable::new();
+        let mut first_row: Vec<usize> = Vec::new();
+        let mut owner = Vec::with_capacity(len);
+        for row in 0..len {
+            let wanted = key(row);
+            let hash = hasher.hash_one(&*wanted);
+            let same = |number: &u32| key(first_row[*number as usize]) == wanted;
+            let number = known.find(hash, same).copied().unwrap_or_else(|| {
+                let number = first_row.len() as u32;
+                let rehash = |number: &u32| match first_row.get(*number as usize) {
+                    Some(row) => hasher.hash_one(&*key(*row)),
+                    None => hash,
+                };
+                known.insert_unique(hash, number, rehash);
+                number
+            });
+            if number as usize == first_row.len() {
+                first_row.push(row);
+            }
+            owner.push(number as usize);
+        }
         Self { owner, first_row }
     }
 }

@@ -1,30 +1,48 @@
 #![doc = include_str!("../README.md")]
 
+mod annotations;
+mod captioned;
+mod choice;
 mod classes;
+mod columns;
+mod digest;
 mod error;
+mod files;
 mod folder;
 mod groups;
 mod json;
 mod jsonl;
+mod kind;
 mod ledger;
 mod listing;
+mod opening;
 mod order;
 mod picture;
+mod probe;
+mod recognise;
 mod rows;
 mod seeding;
 mod shapes;
+mod shown;
 mod source;
 mod table;
 mod templates;
+mod walk;
 mod webdataset;
 
+pub use annotations::{Annotations, AnnotationsConfig};
+pub use captioned::{CaptionedConfig, CaptionedFolder};
 pub use classes::ClassList;
+pub use columns::{Parquet, ParquetConfig};
 pub use error::{Error, MissingColumn};
 pub use folder::{ImageFolder, ImageFolderConfig};
 pub use groups::Groups;
 pub use jsonl::{JsonLines, JsonLinesConfig};
+pub use kind::kind_of_bytes;
 pub use ledger::Ledger;
 pub use order::{Mixture, Part, bucketed, order};
+pub use probe::probe;
+pub use recognise::{SourceKind, recognise};
 pub use shapes::{
     Colour, Object, Relation, Scene, Shape, Shapes, ShapesConfig, Size, Split, is_held_out,
 };

@@ -17,11 +17,39 @@ pub(crate) fn has_known_extension(path: &str) -> bool {
     extension.is_some_and(|e| EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(e)))
 }
 
+/// The schemes of addresses that stand where a path should.
+const SCHEMES: [&str; 9] = [
+    "http://",
+    "https://",
+    "ftp://",
+    "s3://",
+    "gs://",
+    "hf://",
+    "az://",
+    "file://",
+    "data:image/",
+];
+
+/// Whether a path is an address on the web.
+pub(crate) fn is_url(path: &str) -> bool {
+    // Most paths are told by their first characters.
+    let scheme = |scheme: &&str| {
+        let start = path.get(..scheme.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    path.as_bytes().iter().take(11).any(|byte| *byte == b':') && SCHEMES.iter().any(|s| scheme(&s))
+}
+
 /// The bytes of the picture at `path`, taken from `root` if it is relative.
-pub(crate) fn read(root: &Path, path: &str, limit: u64) -> Result<ImageData, Reason> {
+pub(crate) fn read(
+    root: &Path,
+    path: &str,
+    (section, limit): (&'static str, u64),
+) -> Result<ImageData, Reason> {
     let path = root.join(path);
     let refuse = |error: io::Error| match error.kind() {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Reason::Missing {
+            section,
             path: path.clone(),
             root: shown(root),
         },
@@ -32,7 +60,7 @@ pub(crate) fn read(root: &Path, path: &str, limit: u64) -> Result<ImageData, Rea
     };
     // Look before opening: to open a pipe would wait for ever.
     let found = fs::metadata(&path).map_err(refuse)?;
-    check(&path, &found, limit)?;
+    check(&path, &found, (section, limit))?;
     let mut bytes = Vec::with_capacity(found.len() as usize);
     let file = File::open(&path).map_err(refuse)?;
     // The file may have grown since.
@@ -43,12 +71,20 @@ pub(crate) fn read(root: &Path, path: &str, limit: u64) -> Result<ImageData, Rea
         return Err(Reason::EmptyFile { path });
     }
     if bytes.len() as u64 > limit {
-        return Err(Reason::LargeFile { path, limit });
+        return Err(Reason::LargeFile {
+            section,
+            path,
+            limit,
+        });
     }
     Ok(ImageData::Encoded { bytes, path })
 }
 
-fn check(path: &Path, found: &Metadata, limit: u64) -> Result<(), Reason> {
+fn check(
+    path: &Path,
+    found: &Metadata,
+    (section, limit): (&'static str, u64),
+) -> Result<(), Reason> {
     let path = path.to_path_buf();
     if found.is_dir() {
         return Err(Reason::NotAFile {
@@ -66,7 +102,11 @@ fn check(path: &Path, found: &Metadata, limit: u64) -> Result<(), Reason> {
         return Err(Reason::EmptyFile { path });
     }
     if found.len() > limit {
-        return Err(Reason::LargeFile { path, limit });
+        return Err(Reason::LargeFile {
+            section,
+            path,
+            limit,
+        });
     }
     Ok(())
 }

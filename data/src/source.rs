@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::digest;
+use crate::shown::{plain, shown};
 use crate::{Groups, Ledger};
 
 /// Pairs of a picture and a caption, addressed by index.
@@ -53,6 +55,23 @@ pub trait Source: Send + Sync {
     /// What the caller may want to tell the user about the source: the separator that was found, what was assumed.
     fn notes(&self) -> &[String] {
         &[]
+    }
+
+    /// What the source is, in words: `a table`.
+    fn kind(&self) -> &'static str {
+        "a source"
+    }
+
+    /// What identifies the picture of pair `index` wherever the source lies: its key without the folder of the source.
+    fn relative_key(&self, index: usize) -> Cow<'_, str> {
+        self.image_key(index)
+    }
+
+    /// SHA-256 of the keys of all pictures and of all captions, in order. A source that was moved keeps it; one in which
+    /// a row was added, dropped, moved or changed has another. Pictures are not read: a file that was overwritten
+    /// changes nothing.
+    fn digest(&self) -> [u8; 32] {
+        digest::of(self.len(), |i| self.relative_key(i), |i| self.caption(i))
     }
 
     /// Which pairs share a picture or a caption; retrieval needs it.
@@ -153,8 +172,12 @@ pub enum Reason {
     #[error("the caption is empty")]
     EmptyCaption,
     /// A caption above the limit.
-    #[error("the caption has {found} bytes, over the limit of {limit} (`max_caption_bytes`)")]
+    #[error(
+        "the caption has {found} bytes, over the limit of {limit} (`{section}.max_caption_bytes`)"
+    )]
     LongCaption {
+        /// The part of the recipe that holds the limit: `data.table`.
+        section: &'static str,
         /// Bytes of the caption.
         found: usize,
         /// The limit in bytes.
@@ -163,16 +186,37 @@ pub enum Reason {
     /// A row without a path.
     #[error("the path of the image is empty")]
     EmptyPath,
+    /// A path that is an address on the web.
+    #[error(
+        "the picture is a URL ({}); pictures are not downloaded: do it first, for example with img2dataset",
+        plain(url)
+    )]
+    Url {
+        /// The address.
+        url: String,
+    },
     /// A picture that does not exist.
-    #[error("{} does not exist; paths are relative to {}", path.display(), root.display())]
+    #[error(
+        "{} does not exist; paths are relative to {} (`{section}.image_root`)",
+        shown(path),
+        shown(root)
+    )]
     Missing {
+        /// The part of the recipe that can name another folder: `data.table`.
+        section: &'static str,
         /// The picture.
         path: PathBuf,
         /// The folder that relative paths start from.
         root: PathBuf,
     },
+    /// A picture without a file of text beside it.
+    #[error("there is no {} beside it", shown(text))]
+    NoTextFile {
+        /// The file that is missing.
+        text: PathBuf,
+    },
     /// A path that is a folder, a device or a pipe.
-    #[error("{} is {found}, not a file", path.display())]
+    #[error("{} is {found}, not a file", shown(path))]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -180,21 +224,26 @@ pub enum Reason {
         found: &'static str,
     },
     /// A file of 0 bytes.
-    #[error("{} is empty (0 bytes)", path.display())]
+    #[error("{} is empty (0 bytes)", shown(path))]
     EmptyFile {
         /// The file.
         path: PathBuf,
     },
     /// A file above the limit.
-    #[error("{} has more than {limit} bytes (`max_image_bytes`)", path.display())]
+    #[error(
+        "{} has more than {limit} bytes (`{section}.max_image_bytes`)",
+        shown(path)
+    )]
     LargeFile {
+        /// The part of the recipe that holds the limit: `data.table`.
+        section: &'static str,
         /// The file.
         path: PathBuf,
         /// The limit in bytes.
         limit: u64,
     },
     /// A file that the system does not let us read.
-    #[error("{} cannot be read: {message}", path.display())]
+    #[error("{} cannot be read: {message}", shown(path))]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -202,7 +251,7 @@ pub enum Reason {
         message: String,
     },
     /// A line above the limit.
-    #[error("the line has more than {limit} bytes (`max_row_bytes`)")]
+    #[error("the line has more than {limit} bytes (`data.jsonl.max_row_bytes`)")]
     LongLine {
         /// The limit in bytes.
         limit: usize,
@@ -256,7 +305,7 @@ pub enum Reason {
     )]
     SplitSample,
     /// A picture that the decoder refuses; sources do not decode, so this is for whoever does.
-    #[error("{} cannot be decoded: {message}", path.display())]
+    #[error("{} cannot be decoded: {message}", shown(path))]
     Undecodable {
         /// The picture.
         path: PathBuf,
@@ -287,7 +336,9 @@ impl Reason {
             Self::EmptyCaption => "empty caption",
             Self::LongCaption { .. } => "caption too long",
             Self::EmptyPath => "empty path",
+            Self::Url { .. } => "URL in place of a file",
             Self::Missing { .. } => "missing file",
+            Self::NoTextFile { .. } => "no caption",
             Self::NotAFile { .. } => "not a file",
             Self::EmptyFile { .. } => "empty file",
             Self::LargeFile { .. } => "file too large",

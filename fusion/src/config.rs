@@ -4,10 +4,9 @@ use burn::{
     module::{Initializer, Param},
     tensor::{Device, Tensor},
 };
-use serde_json::Value;
 use text_encoder::{TextConfig, TextKeys, TextTransformer};
-use transformer::{Bindings, Layout};
-use vision_encoder::{VisionConfig, VisionKeys, VisionTransformer};
+use transformer::{Bindings, ConfigError, Layout, config::sum};
+use vision_encoder::{Pooling, VisionConfig, VisionKeys, VisionTransformer};
 
 use crate::DualEncoder;
 
@@ -33,7 +32,7 @@ pub enum DualKeys {
     HfSiglip,
     /// open_clip's CLIP.
     OpenClip,
-    /// open_clip's CustomTextCLIP: the text tower under `text.`.
+    /// open_clip's CustomTextCLIP: the text tower under `text.`; SigLIP's vision tower is timm's.
     OpenClipCustom,
 }
 
@@ -43,28 +42,13 @@ pub enum DualKeys {
 pub enum FusionError {
     /// Something in the vision tower's part.
     #[error("vision tower: {0}")]
-    Vision(#[from] vision_encoder::ConfigError),
+    Vision(ConfigError),
     /// Something in the text tower's part.
     #[error("text tower: {0}")]
-    Text(#[from] text_encoder::ConfigError),
-    /// A key that must be there.
-    #[error("missing key `{key}`; expected {expected}")]
-    Missing {
-        /// The key.
-        key: &'static str,
-        /// What holds it.
-        expected: &'static str,
-    },
-    /// A kind of model this crate does not know.
-    #[error("{key} is {found}; supported: {supported}")]
-    Unsupported {
-        /// The key.
-        key: &'static str,
-        /// What it says.
-        found: String,
-        /// What it may say.
-        supported: &'static str,
-    },
+    Text(ConfigError),
+    /// Something in the model's own part.
+    #[error("{0}")]
+    Model(ConfigError),
     /// The towers' outputs do not meet.
     #[error(
         "the vision tower gives {vision} features and the text tower {text}; they must be equal"
@@ -75,10 +59,40 @@ pub enum FusionError {
         /// Width of the text features.
         text: usize,
     },
+    /// The sizes, each within its bounds, make a model that nothing can hold.
+    #[error(
+        "{tower} tower: `{key}` is {found}: with the widths it makes {parameters} parameters, {} GB in float32; \
+         supported: {MAX_PARAMETERS}",
+        parameters.saturating_mul(4) / 1_000_000_000
+    )]
+    TooLarge {
+        /// The tower with more of them.
+        tower: &'static str,
+        /// The key of its number of blocks.
+        key: String,
+        /// How many blocks it has.
+        found: usize,
+        /// Parameters of the model.
+        parameters: u64,
+    },
 }
 
+impl FusionError {
+    /// The key that is at fault, by its full path in the file, if it is one.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::Vision(error) | Self::Text(error) | Self::Model(error) => Some(error.key()),
+            Self::TooLarge { key, .. } => Some(key),
+            Self::Widths { .. } => None,
+        }
+    }
+}
+
+/// The most parameters that a model may have: some times those of the largest that was published.
+pub const MAX_PARAMETERS: u64 = 20_000_000_000;
+
 /// open_clip's and OpenAI's start of the scale: ln(1 / 0.07).
-const CLIP_SCALE: f64 = 2.659_260_036_932_778;
+pub(crate) const CLIP_SCALE: f64 = 2.659_260_036_932_778;
 
 impl DualConfig {
     /// CLIP of two towers as open_clip starts it.
@@ -115,109 +129,40 @@ impl DualConfig {
         }
     }
 
-    /// A transformers `config.json` of a CLIP or SigLIP.
-    pub fn from_hf(json: &Value) -> Result<(Self, DualKeys), FusionError> {
-        let null = Value::Object(serde_json::Map::new());
-        let part = |key: &str| json.get(key).unwrap_or(&null);
-        let kind = json
-            .get("model_type")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let number = |key: &str| json.get(key).and_then(Value::as_f64);
-        let (config, keys) = match kind {
-            "clip" => {
-                let d_joint = number("projection_dim").map_or(512, |dim| dim as usize);
-                let config = Self {
-                    vision: VisionConfig::from_hf_clip(part("vision_config"), d_joint)?,
-                    text: TextConfig::from_hf_clip(part("text_config"), d_joint)?,
-                    logit_scale: number("logit_scale_init_value").unwrap_or(2.6592),
-                    logit_bias: None,
-                };
-                (config, DualKeys::HfClip)
-            }
-            "siglip" => {
-                let config = Self {
-                    vision: VisionConfig::from_hf_siglip(part("vision_config"))?,
-                    text: TextConfig::from_hf_siglip(part("text_config"))?,
-                    logit_scale: 10f64.ln(),
-                    logit_bias: Some(-10.0),
-                };
-                (config, DualKeys::HfSiglip)
-            }
-            other => {
-                return Err(FusionError::Unsupported {
-                    key: "model_type",
-                    found: format!("\"{other}\""),
-                    supported: "clip, siglip",
-                });
-            }
-        };
-        Ok((config.checked()?, keys))
+    /// Elements of all parameters, in closed form: nothing is built.
+    pub fn parameters(&self) -> u64 {
+        let scalars = 1 + u64::from(self.logit_bias.is_some());
+        sum(&[self.vision.parameters(), self.text.parameters(), scalars])
     }
 
-    /// An `open_clip_config.json`.
-    pub fn from_open_clip(json: &Value) -> Result<(Self, DualKeys), FusionError> {
-        let expected = "an open_clip_config.json with `model_cfg`";
-        let cfg = json.get("model_cfg").ok_or(FusionError::Missing {
-            key: "model_cfg",
-            expected,
-        })?;
-        let part = |key: &'static str| cfg.get(key).ok_or(FusionError::Missing { key, expected });
-        let known = [
-            "embed_dim",
-            "quick_gelu",
-            "init_logit_bias",
-            "init_logit_scale",
-            "custom_text",
-            "vision_cfg",
-            "text_cfg",
-        ];
-        let unknown = cfg.as_object().and_then(|map| {
-            map.keys()
-                .find(|key| !known.contains(&key.as_str()))
-                .cloned()
-        });
-        if let Some(found) = unknown {
-            return Err(FusionError::Unsupported {
-                key: "a key of model_cfg",
-                found: format!("`{found}`"),
-                supported: "embed_dim, quick_gelu, init_logit_bias, init_logit_scale, custom_text",
-            });
-        }
-        let flag = |key: &str| cfg.get(key).and_then(Value::as_bool).unwrap_or(false);
-        let dim = part("embed_dim")?;
-        let dim = dim
-            .as_u64()
-            .filter(|dim| *dim > 0)
-            .ok_or_else(|| FusionError::Unsupported {
-                key: "embed_dim",
-                found: dim.to_string(),
-                supported: "a whole number above 0",
-            })? as usize;
-        let quick = flag("quick_gelu");
-        let config = Self {
-            vision: VisionConfig::from_open_clip(part("vision_cfg")?, dim, quick)?,
-            text: TextConfig::from_open_clip(part("text_cfg")?, dim, quick)?,
-            logit_scale: cfg
-                .get("init_logit_scale")
-                .and_then(Value::as_f64)
-                .unwrap_or(CLIP_SCALE),
-            logit_bias: cfg.get("init_logit_bias").and_then(Value::as_f64),
-        };
-        let keys = match flag("custom_text") {
-            true => DualKeys::OpenClipCustom,
-            false => DualKeys::OpenClip,
-        };
-        Ok((config.checked()?, keys))
-    }
-
-    fn checked(self) -> Result<Self, FusionError> {
+    /// Checks that the towers' features meet and that the model is not too large. `layers` are the keys of the number of
+    /// blocks, of the vision and of the text tower.
+    ///
+    /// # Errors
+    ///
+    /// Names both widths, or the key of the larger tower.
+    pub fn checked_as(self, layers: [&str; 2]) -> Result<Self, FusionError> {
         let vision = self.vision.d_output.unwrap_or(self.vision.d_model);
         let text = self.text.d_output.unwrap_or(self.text.d_model);
         if vision != text {
             return Err(FusionError::Widths { vision, text });
         }
-        Ok(self)
+        let parameters = self.parameters();
+        if parameters <= MAX_PARAMETERS {
+            return Ok(self);
+        }
+        let is_text = self.text.parameters() > self.vision.parameters();
+        let (tower, found) = if is_text {
+            ("text", self.text.n_layers)
+        } else {
+            ("vision", self.vision.n_layers)
+        };
+        Err(FusionError::TooLarge {
+            tower,
+            key: layers[usize::from(is_text)].into(),
+            found,
+            parameters,
+        })
     }
 
     /// Initialises the model. Nothing is allocated until the first use.
@@ -234,15 +179,17 @@ impl DualConfig {
 
     /// The name on disk of each parameter.
     pub fn bindings(&self, keys: DualKeys) -> Bindings {
+        // open_clip takes this tower from timm.
+        let open_clip = if self.vision.pooling == Pooling::Attention {
+            VisionKeys::OpenClipTimm
+        } else {
+            VisionKeys::OpenClip
+        };
         let (vision, text, scalar) = match keys {
             DualKeys::HfClip => (VisionKeys::HfClip, TextKeys::HfClip, Layout::Scalar),
-            DualKeys::HfSiglip => (VisionKeys::HfClip, TextKeys::HfSiglip, Layout::Same),
-            DualKeys::OpenClip => (VisionKeys::OpenClip, TextKeys::OpenClip, Layout::Scalar),
-            DualKeys::OpenClipCustom => (
-                VisionKeys::OpenClip,
-                TextKeys::OpenClipCustom,
-                Layout::Scalar,
-            ),
+            DualKeys::HfSiglip => (VisionKeys::HfClip, TextKeys::HfSiglip, Layout::One),
+            DualKeys::OpenClip => (open_clip, TextKeys::OpenClip, Layout::Scalar),
+            DualKeys::OpenClipCustom => (open_clip, TextKeys::OpenClipCustom, Layout::Scalar),
         };
         let mut bindings = Bindings::default();
         bindings.nest("vision", self.vision.bindings(vision));
@@ -250,6 +197,14 @@ impl DualConfig {
         bindings.bind("logit_scale", "logit_scale", scalar.clone());
         if self.logit_bias.is_some() {
             bindings.bind("logit_bias", "logit_bias", scalar);
+        }
+        if matches!(keys, DualKeys::OpenClip | DualKeys::OpenClipCustom) {
+            // What OpenAI's files say of the sizes.
+            for key in ["input_resolution", "context_length", "vocab_size"] {
+                bindings.ignore(key);
+            }
+            // A CLIP that goes on as a SigLIP has none yet.
+            bindings.zero_if_missing("logit_bias");
         }
         bindings
     }

@@ -1,12 +1,80 @@
-//! Writing a config as transformers reads it.
+//! transformers' `config.json`: reading it as transformers does, and writing it.
 
 use serde_json::{Value, json};
-use text_encoder::TextPooling;
-use transformer::Activation;
+use text_encoder::{TextConfig, TextPooling};
+use transformer::{
+    Activation, ConfigError, Section,
+    config::{limits, within},
+};
+use vision_encoder::VisionConfig;
 
-use crate::{DualConfig, DualKeys};
+use crate::{DualConfig, DualKeys, FusionError};
+
+/// Where the towers' numbers of blocks stand.
+const LAYERS: [&str; 2] = [
+    "vision_config.num_hidden_layers",
+    "text_config.num_hidden_layers",
+];
 
 impl DualConfig {
+    /// A transformers `config.json` of a CLIP or SigLIP.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault, by its full path.
+    pub fn from_hf(json: &Value) -> Result<(Self, DualKeys), FusionError> {
+        let root = Section::root(json).map_err(FusionError::Model)?;
+        let kind = kind(&root).map_err(FusionError::Model)?;
+        let (config, keys) = match kind {
+            Kind::Clip => (Self::read_clip(&root)?, DualKeys::HfClip),
+            Kind::Siglip => (Self::read_siglip(&root)?, DualKeys::HfSiglip),
+        };
+        Ok((config.checked_as(LAYERS)?, keys))
+    }
+
+    fn read_clip(root: &Section) -> Result<Self, FusionError> {
+        let d_joint = root
+            .size("projection_dim", 512)
+            .map_err(FusionError::Model)?;
+        within(|| "projection_dim".into(), d_joint, &limits::WIDTH).map_err(FusionError::Model)?;
+        let vision = clip_section(root, "vision_config").map_err(FusionError::Vision)?;
+        let text = clip_section(root, "text_config").map_err(FusionError::Text)?;
+        let scale = root.number("logit_scale_init_value", 2.6592);
+        Ok(Self {
+            vision: VisionConfig::from_hf_clip(&vision, d_joint).map_err(FusionError::Vision)?,
+            text: TextConfig::from_hf_clip(&text, d_joint).map_err(FusionError::Text)?,
+            logit_scale: scale.map_err(FusionError::Model)?,
+            logit_bias: None,
+        })
+    }
+
+    fn read_siglip(root: &Section) -> Result<Self, FusionError> {
+        let part = |key, kinds| {
+            let section = root.section(key)?;
+            of_kind(&section, kinds).map(|()| section)
+        };
+        // Both generations' text towers are the same.
+        let text_kinds: &[&str] = &["siglip_text_model", "siglip2_text_model"];
+        let vision =
+            part("vision_config", &["siglip_vision_model"]).map_err(FusionError::Vision)?;
+        let text = part("text_config", text_kinds).map_err(FusionError::Text)?;
+        let config = Self {
+            vision: VisionConfig::from_hf_siglip(&vision).map_err(FusionError::Vision)?,
+            text: TextConfig::from_hf_siglip(&text).map_err(FusionError::Text)?,
+            logit_scale: 10f64.ln(),
+            logit_bias: Some(-10.0),
+        };
+        let width = config.vision.d_model;
+        if config.text.d_output != Some(width) {
+            let supported = format!("{width}, the `hidden_size` of the vision tower");
+            let found = config.text.d_output.unwrap_or_default();
+            let key = text.path_of("projection_size");
+            let error = ConfigError::out_of_bounds(key, found, supported);
+            return Err(FusionError::Text(error));
+        }
+        Ok(config)
+    }
+
     /// transformers' `config.json` of a CLIP or SigLIP of these sizes, and the naming of its
     /// weights; none if transformers has no class of this shape (open_clip's mixtures).
     pub fn to_hf(&self) -> Option<(Value, DualKeys)> {
@@ -35,11 +103,9 @@ impl DualConfig {
             TextPooling::Last | TextPooling::First => text.vocab_size as i64 - 1,
         };
         let joint = text.d_output.unwrap_or(text.d_model);
-        Some(json!({
+        let mut config = json!({
             "architectures": [if kind == "clip" { "CLIPModel" } else { "SiglipModel" }],
             "model_type": kind,
-            "projection_dim": joint,
-            "logit_scale_init_value": self.logit_scale,
             "vision_config": {
                 "model_type": format!("{kind}_vision_model"),
                 "image_size": vision.image_size,
@@ -69,8 +135,59 @@ impl DualConfig {
                 "eos_token_id": eos,
                 "pad_token_id": 0,
             },
-        }))
+        });
+        if kind == "clip" {
+            // SigLIP has neither: its towers meet in the vision tower's width, and its scale starts where it starts.
+            config["projection_dim"] = json!(joint);
+            config["logit_scale_init_value"] = json!(self.logit_scale);
+        }
+        Some(config)
     }
+}
+
+enum Kind {
+    Clip,
+    Siglip,
+}
+
+fn kind(root: &Section) -> Result<Kind, ConfigError> {
+    if root.has("quantization_config") {
+        let supported = "weights in float32, float16, bfloat16 or float64";
+        return Err(root.unsupported("quantization_config", supported));
+    }
+    match root.text("model_type")? {
+        Some("clip") => Ok(Kind::Clip),
+        Some("siglip") => Ok(Kind::Siglip),
+        Some("siglip2") => {
+            let supported = "clip, siglip; siglip2 is the family with pictures of any shape (NaFlex), SigLIP 2 of a \
+                             fixed size says siglip";
+            Err(root.unsupported("model_type", supported))
+        }
+        Some(_) => Err(root.unsupported("model_type", "clip, siglip")),
+        None => Err(root.missing("model_type", "clip or siglip")),
+    }
+}
+
+/// Refuses a tower of another class than the model's.
+fn of_kind(section: &Section, kinds: &[&str]) -> Result<(), ConfigError> {
+    match section.text("model_type")? {
+        None | Some("") => Ok(()),
+        Some(kind) if kinds.contains(&kind) => Ok(()),
+        Some(_) => Err(section.unsupported("model_type", kinds[0])),
+    }
+}
+
+/// A tower's part of a CLIP. Where the file has the part again under the name that old versions wrote, transformers
+/// builds it from that, defaults included, and overrides the part under today's name.
+fn clip_section<'a>(root: &Section<'a>, key: &str) -> Result<Section<'a>, ConfigError> {
+    let old = format!("{key}_dict");
+    let section = root.section(if root.has(&old) { &old } else { key })?;
+    let kind = if key == "vision_config" {
+        "clip_vision_model"
+    } else {
+        "clip_text_model"
+    };
+    of_kind(&section, &[kind, "clip"]).map(|()| section)
 }
 
 fn hf_name(activation: Activation) -> &'static str {

@@ -8,7 +8,7 @@ mod normalise;
 mod open_clip;
 mod step;
 
-pub use config::{DualConfig, DualKeys, FusionError};
+pub use config::{DualConfig, DualKeys, FusionError, MAX_PARAMETERS};
 pub use dual::DualEncoder;
 pub use normalise::{normalise, pull_normalise};
 pub use step::{Batch, StepConfig, StepOutput, contrastive_step};

@@ -28,23 +28,31 @@ fuzz_target!(|input: &[u8]| {
         let found = match JsonLines::open(&path, &config) {
             Ok(lines) => {
                 walk(&lines, config.max_image_bytes, config.max_caption_bytes);
-                lines.len() as u64 + lines.skipped().total()
+                Some(lines.len() as u64 + lines.skipped().total())
             }
             Err(error) => rows(&error),
         };
-        assert_eq!(found, lines(input, config.max_row_bytes), "lines");
+        let Some(found) = found.filter(|_| !input.starts_with(b"\x1f\x8b")) else {
+            continue;
+        };
+        let lines = lines(input, config.max_row_bytes);
+        // A list of texts is as many rows.
+        let lists = input.contains(&b'[');
+        assert!(found == lines || (lists && found > lines), "{found} of {lines} lines");
     }
 });
 
-/// The rows that are in an error.
-fn rows(error: &Error) -> u64 {
+/// The rows that are in an error, where that is about rows.
+fn rows(error: &Error) -> Option<u64> {
     assert!(!error.to_string().is_empty());
     match error {
-        Error::EmptyLines { .. } => 0,
+        Error::EmptyLines { .. } => Some(0),
         Error::NothingUsable { skipped, .. } => {
             check_ledger(skipped);
-            skipped.total()
+            Some(skipped.total())
         }
+        Error::MissingColumn(_) | Error::OtherKind { .. } | Error::PackedTar { .. } => None,
+        Error::Unreadable { .. } => None,
         other => panic!("{other}"),
     }
 }

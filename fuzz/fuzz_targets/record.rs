@@ -1,6 +1,6 @@
 //! Records: `state.json`, `optimizer.safetensors` and, if it is there, `SHA256SUMS`, with a line of equal signs between
-//! them. In the last one, `{state}` and `{optimizer}` stand for the checksums of the others, which no fuzzer guesses;
-//! without it, all checksums are right.
+//! them. In the last one, `{state}`, `{optimizer}`, `{recipe}` and `{sizes}` stand for the checksums of the others, which
+//! no fuzzer guesses; without it, all checksums are right. The recipe and the sizes beside them are always the same.
 
 #![no_main]
 
@@ -16,22 +16,38 @@ use transformer::Weights;
 const LINE: &[u8] = b"\n=====\n";
 
 /// A record in which nothing is wrong but the files.
-const RIGHT: &[u8] = b"{state}  state.json\n{optimizer}  optimizer.safetensors\n";
+const RIGHT: &[u8] = b"{state}  state.json\n{optimizer}  optimizer.safetensors\n{recipe}  recipe.toml\n\
+{sizes}  sizes.bin\n";
+
+/// A recipe of one source.
+const RECIPE: &[u8] = b"[[data.train]]\nkind = \"shapes\"\nsplit = \"train\"\n";
+
+/// The sizes of four pictures: 0, 70, 80000 and 0 bytes.
+const SIZES: &[u8] = &[
+    120, 156, 99, 96, 96, 96, 112, 3, 226, 6, 11, 70, 6, 16, 0, 0, 8, 230, 1, 0,
+];
 
 static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::new);
 
 fuzz_target!(|input: &[u8]| {
-    let (state, rest) = split(input).unwrap_or((input, b""));
+    let (text, rest) = split(input).unwrap_or((input, b""));
     let (optimizer, given) = split(rest).unwrap_or((rest, RIGHT));
-    let sums = replaced(given, b"{state}", sum(state).as_bytes());
+    let sums = replaced(given, b"{state}", sum(text).as_bytes());
     let sums = replaced(&sums, b"{optimizer}", sum(optimizer).as_bytes());
-    FOLDER.put("step-00000001/state.json", state);
-    FOLDER.put("step-00000001/optimizer.safetensors", optimizer);
-    FOLDER.put("step-00000001/SHA256SUMS", &sums);
-    match record::open(&FOLDER.path().join("step-00000001")) {
+    let sums = replaced(&sums, b"{recipe}", sum(RECIPE).as_bytes());
+    let sums = replaced(&sums, b"{sizes}", sum(SIZES).as_bytes());
+    FOLDER.put("step-00000120/recipe.toml", RECIPE);
+    FOLDER.put("step-00000120/sizes.bin", SIZES);
+    FOLDER.put("step-00000120/state.json", text);
+    FOLDER.put("step-00000120/optimizer.safetensors", optimizer);
+    FOLDER.put("step-00000120/SHA256SUMS", &sums);
+    match record::open(&FOLDER.path().join("step-00000120")) {
         Ok(found) => {
-            assert_eq!(found.state.format, record::FORMAT);
-            for (bytes, name) in [(state, "state.json"), (optimizer, "optimizer.safetensors")] {
+            let state = &found.state;
+            assert!((1..=record::FORMAT).contains(&state.format));
+            assert!(state.step == 120 && state.step <= state.steps && state.seconds >= 0.0);
+            assert_eq!(found.sizes().unwrap().len(), if state.format == 1 { 0 } else { 4 });
+            for (bytes, name) in [(text, "state.json"), (optimizer, "optimizer.safetensors")] {
                 let line = format!("{}  {name}", sum(bytes));
                 let listed = String::from_utf8_lossy(&sums);
                 assert!(listed.lines().any(|found| found == line), "{line}");

@@ -24,10 +24,15 @@ static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
 // would be half as many inputs.
 fuzz_target!(|input: &[u8]| {
     let path = FOLDER.put("csv/table.csv", input);
+    // Lines of a packed table, and those below Excel's `sep=;`, are not those of the input.
+    let as_it_is = !input.starts_with(b"\x1f\x8b") && !input.windows(4).any(|w| w == b"sep=");
     if input.len().is_multiple_of(2) {
         let config = TableConfig::default();
-        if let Ok(table) = open(&path, &config, input) {
-            check_beginnings(&table, input);
+        if let Ok(table) = open(&path, &config) {
+            if as_it_is {
+                check_lines(&table, input);
+                check_beginnings(&table, input);
+            }
         }
         return;
     }
@@ -40,11 +45,11 @@ fuzz_target!(|input: &[u8]| {
         ..TableConfig::default()
     };
     // Without quotes a row is a line, so that they can be counted.
-    let found = match open(&path, &plain, input) {
+    let found = match open(&path, &plain) {
         Ok(table) => Some(table.len() as u64 + table.skipped().total()),
         Err(error) => rows(&error),
     };
-    if let Some(found) = found.filter(|found| found + 1 != lines(input)) {
+    if let Some(found) = found.filter(|found| as_it_is && found + 1 != lines(input)) {
         let sentinel = input.windows(SENTINEL.len()).any(|bytes| bytes == SENTINEL);
         assert!(
             sentinel,
@@ -55,10 +60,9 @@ fuzz_target!(|input: &[u8]| {
 });
 
 /// Opens and reads the table.
-fn open(path: &Path, config: &TableConfig, input: &[u8]) -> Result<Table, Error> {
+fn open(path: &Path, config: &TableConfig) -> Result<Table, Error> {
     let table = Table::open(path, config).inspect_err(|error| _ = rows(error))?;
     walk(&table, config.max_image_bytes, config.max_caption_bytes);
-    check_lines(&table, input);
     Ok(table)
 }
 

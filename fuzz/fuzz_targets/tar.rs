@@ -42,12 +42,11 @@ fn check(path: &Path, input: &[u8]) {
     }
 }
 
-/// What the index points to lies in the shard, and no two samples have one key.
+/// What the index points to lies in the shard, and no two samples have one picture.
 fn check_samples(set: &WebDataset, input: &[u8]) {
-    assert_eq!(set.groups().image_rows().len(), set.len(), "keys");
     let mut bytes = 0;
-    for i in 0..set.len() {
-        let sample = set.sample(i).expect("a sample of the index");
+    for i in set.groups().image_rows() {
+        let sample = set.sample(*i).expect("a sample of the index");
         let data::ImageData::Encoded { bytes: picture, .. } = sample.image else {
             panic!("pixels from a shard");
         };

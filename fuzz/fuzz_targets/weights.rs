@@ -1,19 +1,90 @@
-//! Safetensors files, as they are and with a length that fits their header.
+//! Safetensors files, as they are and with a length that fits their header; and folders of weights in several files: an
+//! index, a safetensors file and a file of PyTorch's, with a line of equal signs between them.
 
 #![no_main]
 
-use fuzz as _; // its allocator
+use std::sync::LazyLock;
+
+use fuzz::Folder;
 use libfuzzer_sys::fuzz_target;
-use transformer::Weights;
+use trainer::weight_file::Tensors;
+use transformer::{Bindings, Layout, TensorSource, Weights, check_keys};
+
+/// What stands between two files.
+const LINE: &[u8] = b"\n=====\n";
+
+/// Tensors of more elements are not read: a pickle may say that one element is seen from a million places.
+const READ: usize = 1 << 20;
+
+static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::new);
 
 fuzz_target!(|input: &[u8]| {
-    check(input);
-    // The length of the header stands before it, and a change seldom fits both: here the header is a line.
-    if let Some(end) = input.iter().position(|byte| *byte == b'\n') {
-        let length = (end as u64).to_le_bytes();
-        check(&[&length[..], &input[..end], &input[end + 1..]].concat());
+    if let Some((index, rest)) = split(input) {
+        let (shard, pytorch) = split(rest).unwrap_or((rest, b""));
+        folder(index, &with_length(shard), pytorch);
+        return;
     }
+    check(input);
+    check(&with_length(input));
 });
+
+/// The length of the header stands before it, and a change seldom fits both: here the header is a line.
+fn with_length(input: &[u8]) -> Vec<u8> {
+    match input.iter().position(|byte| *byte == b'\n') {
+        None => input.to_vec(),
+        Some(end) => {
+            let length = (end as u64).to_le_bytes();
+            [&length[..], &input[..end], &input[end + 1..]].concat()
+        }
+    }
+}
+
+/// What stands before and after the first line of equal signs.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = bytes.windows(LINE.len()).position(|piece| piece == LINE)?;
+    Some((&bytes[..at], &bytes[at + LINE.len()..]))
+}
+
+fn folder(index: &[u8], shard: &[u8], pytorch: &[u8]) {
+    let path = FOLDER.put("model.safetensors.index.json", index);
+    FOLDER.put("a.safetensors", shard);
+    FOLDER.put("b.bin", pytorch);
+    let files = [
+        path,
+        FOLDER.path().join("a.safetensors"),
+        FOLDER.path().join("b.bin"),
+    ];
+    for path in files {
+        match Tensors::open(&path) {
+            Ok(tensors) => read(&tensors),
+            Err(error) => assert!(!format!("{error:#}").is_empty()),
+        }
+    }
+}
+
+fn read(tensors: &Tensors) {
+    for key in tensors.keys() {
+        let entry = tensors.entry(key).expect("an entry for each key");
+        let elements = entry
+            .shape
+            .iter()
+            .try_fold(1_usize, |all, size| all.checked_mul(*size));
+        let Some(elements) = elements.filter(|elements| *elements <= READ) else {
+            continue;
+        };
+        match tensors.read(key) {
+            Ok(data) => assert_eq!(data.num_elements(), elements, "{key}"),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
+    let mut bindings = Bindings::default();
+    bindings.bind("a", "a.weight", Layout::Same);
+    bindings.bind("scale", "half", Layout::Scalar);
+    bindings.ignore("ids");
+    if let Err(error) = check_keys(&bindings, tensors) {
+        assert!(!error.to_string().is_empty());
+    }
+}
 
 fn check(bytes: &[u8]) {
     let weights = match Weights::from_safetensors(bytes) {

@@ -1,8 +1,12 @@
-//! Sizes of a text transformer, and how the families' config files spell them.
+//! Sizes of a text transformer.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use transformer::{Activation, AttentionConfig, BlockConfig, NormOrder};
+use transformer::{
+    Activation, AttentionConfig, BlockConfig, ConfigError, NormOrder,
+    config::{
+        dropped_share, elements, heads_divide, limits, linear_parameters, positive_share, sum,
+        within,
+    },
+};
 
 /// Which token stands for the caption.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,28 +64,6 @@ pub struct TextConfig {
     pub dropout: f64,
     /// Dropout on attention weights in training.
     pub attention_dropout: f64,
-}
-
-/// Why a config cannot be used. The caller adds the file's name.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// Not the JSON this family writes.
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
-    /// A value this crate has no model for.
-    #[error("`{key}` is {found}; supported: {supported}")]
-    Unsupported {
-        /// The key.
-        key: String,
-        /// What it says.
-        found: String,
-        /// What it may say.
-        supported: &'static str,
-    },
-    /// Two sizes do not fit each other.
-    #[error("{0}")]
-    Sizes(String),
 }
 
 impl TextConfig {
@@ -172,189 +154,79 @@ impl TextConfig {
         }
     }
 
-    /// Checks that the sizes fit each other.
+    /// Elements of all parameters, in closed form: nothing is built.
+    pub fn parameters(&self) -> u64 {
+        let d_model = self.d_model;
+        let norm = |wanted: bool| if wanted { elements(&[2, d_model]) } else { 0 };
+        sum(&[
+            elements(&[self.vocab_size, d_model]),
+            elements(&[self.context, d_model]),
+            elements(&[self.segment_types, d_model]),
+            norm(self.embed_norm),
+            self.block()
+                .parameters()
+                .saturating_mul(self.n_layers as u64),
+            norm(self.final_norm),
+            if self.pooler {
+                linear_parameters(d_model, d_model, true)
+            } else {
+                0
+            },
+            self.d_output.map_or(0, |d_output| {
+                linear_parameters(d_model, d_output, self.output_bias)
+            }),
+        ])
+    }
+
+    /// Checks that the sizes are within bounds and fit each other.
+    ///
+    /// # Errors
+    ///
+    /// Names the field.
     pub fn checked(self) -> Result<Self, ConfigError> {
-        let positive = [
-            ("vocab_size", self.vocab_size),
-            ("context", self.context),
-            ("d_model", self.d_model),
-            ("n_heads", self.n_heads),
-            ("d_hidden", self.d_hidden),
+        self.checked_as(&str::to_string)
+    }
+
+    /// As [`checked`](Self::checked), for sizes that were read from a file: `key` says by which key a field was read.
+    ///
+    /// # Errors
+    ///
+    /// Names the key.
+    pub fn checked_as(self, key: &dyn Fn(&str) -> String) -> Result<Self, ConfigError> {
+        let sizes = [
+            ("vocab_size", self.vocab_size, limits::VOCABULARY),
+            ("context", self.context, limits::CONTEXT),
+            ("d_model", self.d_model, limits::WIDTH),
+            ("n_layers", self.n_layers, limits::LAYERS),
+            ("n_heads", self.n_heads, limits::WIDTH),
+            ("d_hidden", self.d_hidden, limits::HIDDEN),
+            ("segment_types", self.segment_types, limits::SEGMENTS),
+            ("d_output", self.d_output.unwrap_or(1), limits::WIDTH),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, size)| *size == 0) {
-            return Err(ConfigError::Sizes(format!("{name} must be at least 1")));
+        for (field, size, bounds) in sizes {
+            within(|| key(field), size, &bounds)?;
         }
-        if !self.d_model.is_multiple_of(self.n_heads) {
-            return Err(ConfigError::Sizes(format!(
-                "n_heads {} does not divide d_model {}",
-                self.n_heads, self.d_model
-            )));
+        let width = || key("d_model");
+        heads_divide(|| key("n_heads"), self.n_heads, width, self.d_model)?;
+        positive_share(|| key("norm_epsilon"), self.norm_epsilon)?;
+        dropped_share(|| key("dropout"), self.dropout)?;
+        dropped_share(|| key("attention_dropout"), self.attention_dropout)?;
+        let is_token = |id: i64| usize::try_from(id).is_ok_and(|id| id < self.vocab_size);
+        let outside = |field: &str, id: i64| {
+            let last = self.vocab_size - 1;
+            let supported = format!("0 to {last}, a token of the vocabulary");
+            ConfigError::out_of_bounds(key(field), id, supported)
+        };
+        if let TextPooling::FirstOf(id) = self.pooling
+            && !is_token(id)
+        {
+            return Err(outside("pooling", id));
+        }
+        if let Some(id) = self.padding_id.map(|id| i64::try_from(id).unwrap_or(-1))
+            && !is_token(id)
+        {
+            return Err(outside("padding_id", id));
         }
         Ok(self)
-    }
-
-    /// The `text_config` of a transformers CLIP and the model's `projection_dim`.
-    pub fn from_hf_clip(json: &Value, projection_dim: usize) -> Result<Self, ConfigError> {
-        let hf = HfText::over(HfText::default(), json)?;
-        let base = Self::clip(
-            hf.vocab_size,
-            hf.max_position_embeddings,
-            hf.hidden_size,
-            hf.num_hidden_layers,
-        );
-        // Files written for OpenAI's weights say 2 and mean the highest id.
-        let pooling = match hf.eos_token_id {
-            2 => TextPooling::HighestId,
-            eos => TextPooling::FirstOf(eos),
-        };
-        Self {
-            pooling,
-            d_output: Some(projection_dim),
-            ..hf.fill(base)?
-        }
-        .checked()
-    }
-
-    /// The `text_config` of a transformers SigLIP.
-    pub fn from_hf_siglip(json: &Value) -> Result<Self, ConfigError> {
-        let defaults = HfText {
-            vocab_size: 32000,
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_attention_heads: 12,
-            max_position_embeddings: 64,
-            hidden_act: "gelu_pytorch_tanh".into(),
-            layer_norm_eps: 1e-6,
-            ..HfText::default()
-        };
-        let hf = HfText::over(defaults, json)?;
-        let base = Self::siglip(
-            hf.vocab_size,
-            hf.max_position_embeddings,
-            hf.hidden_size,
-            hf.num_hidden_layers,
-        );
-        let d_output = Some(hf.projection_size.unwrap_or(hf.hidden_size));
-        Self {
-            d_output,
-            ..hf.fill(base)?
-        }
-        .checked()
-    }
-
-    /// A transformers BERT's `config.json`.
-    pub fn from_hf_bert(json: &Value) -> Result<Self, ConfigError> {
-        let defaults = HfText {
-            vocab_size: 30522,
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_attention_heads: 12,
-            max_position_embeddings: 512,
-            hidden_act: "gelu".into(),
-            layer_norm_eps: 1e-12,
-            pad_token_id: Some(0),
-            hidden_dropout_prob: 0.1,
-            attention_probs_dropout_prob: 0.1,
-            ..HfText::default()
-        };
-        let hf = HfText::over(defaults, json)?;
-        if json.get("is_decoder") == Some(&Value::Bool(true)) {
-            return Err(ConfigError::Unsupported {
-                key: "is_decoder".into(),
-                found: "true".into(),
-                supported: "false (BERT as an encoder)",
-            });
-        }
-        let base = Self::bert(
-            hf.vocab_size,
-            hf.max_position_embeddings,
-            hf.hidden_size,
-            hf.num_hidden_layers,
-        );
-        Self {
-            segment_types: hf.type_vocab_size,
-            padding_id: hf.pad_token_id,
-            ..hf.fill(base)?
-        }
-        .checked()
-    }
-}
-
-/// The keys the transformers families share; bookkeeping keys are passed over.
-#[derive(Serialize, Deserialize)]
-struct HfText {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    max_position_embeddings: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-    eos_token_id: i64,
-    pad_token_id: Option<usize>,
-    projection_size: Option<usize>,
-    type_vocab_size: usize,
-    attention_dropout: f64,
-    hidden_dropout_prob: f64,
-    attention_probs_dropout_prob: f64,
-}
-
-/// CLIP's defaults.
-impl Default for HfText {
-    fn default() -> Self {
-        Self {
-            vocab_size: 49408,
-            hidden_size: 512,
-            intermediate_size: 2048,
-            num_hidden_layers: 12,
-            num_attention_heads: 8,
-            max_position_embeddings: 77,
-            hidden_act: "quick_gelu".into(),
-            layer_norm_eps: 1e-5,
-            eos_token_id: 49407,
-            pad_token_id: None,
-            projection_size: None,
-            type_vocab_size: 2,
-            attention_dropout: 0.0,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-        }
-    }
-}
-
-impl HfText {
-    /// `json` over the defaults of its class: the same key has other defaults in other classes.
-    fn over(defaults: Self, json: &Value) -> Result<Self, ConfigError> {
-        let mut merged = serde_json::to_value(defaults)?;
-        if let (Some(merged), Some(given)) = (merged.as_object_mut(), json.as_object()) {
-            for (key, value) in merged.iter_mut() {
-                // An explicit null (BERT's eos) means the same as no key.
-                if let Some(given) = given.get(key).filter(|given| !given.is_null()) {
-                    *value = given.clone();
-                }
-            }
-        }
-        Ok(serde_json::from_value(merged)?)
-    }
-
-    fn fill(&self, base: TextConfig) -> Result<TextConfig, ConfigError> {
-        let activation = serde_json::from_value(Value::String(self.hidden_act.clone()));
-        let activation = activation.map_err(|_| ConfigError::Unsupported {
-            key: "hidden_act".into(),
-            found: format!("\"{}\"", self.hidden_act),
-            supported: "gelu, quick_gelu, gelu_pytorch_tanh, gelu_new, relu",
-        })?;
-        Ok(TextConfig {
-            n_heads: self.num_attention_heads,
-            d_hidden: self.intermediate_size,
-            activation,
-            norm_epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self
-                .attention_dropout
-                .max(self.attention_probs_dropout_prob),
-            ..base
-        })
     }
 }

@@ -3,15 +3,17 @@
 mod config;
 mod embed;
 mod head;
+mod hf;
 mod keys;
 mod mlm;
 mod open;
 pub mod tokenizer;
 mod tower;
 
-pub use config::{ConfigError, TextConfig, TextPooling};
+pub use config::{TextConfig, TextPooling};
 pub use embed::TextEmbed;
 pub use head::TextHead;
 pub use keys::{TextKeys, modern_bert_names};
 pub use mlm::{MlmHead, MlmSegment};
 pub use tower::{TextEncoder, TextTransformer};
+pub use transformer::ConfigError;

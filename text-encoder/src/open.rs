@@ -1,112 +1,130 @@
 //! open_clip's text configs.
 
-use serde::Deserialize;
-use serde_json::Value;
-use transformer::Activation;
+use transformer::{
+    ConfigError, Section,
+    config::{limits, within},
+};
 
-use crate::{ConfigError, TextConfig, TextPooling};
+use crate::{TextConfig, TextPooling};
 
-/// open_clip's `text_cfg`. A key this crate does not know would change the model silently, so it
-/// is an error.
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct OpenClipText {
-    context_length: usize,
-    vocab_size: usize,
-    width: usize,
-    heads: usize,
-    layers: usize,
-    mlp_ratio: f64,
-    no_causal_mask: bool,
-    proj_bias: bool,
-    pool_type: String,
-    norm_kwargs: NormKwargs,
-    act_kwargs: ActKwargs,
-    /// Whose tokenizer goes with it; it changes nothing of the tower.
-    #[serde(rename = "hf_tokenizer_name")]
-    _tokenizer: Option<String>,
-}
-
-impl Default for OpenClipText {
-    fn default() -> Self {
-        Self {
-            context_length: 77,
-            vocab_size: 49408,
-            width: 512,
-            heads: 8,
-            layers: 12,
-            mlp_ratio: 4.0,
-            no_causal_mask: false,
-            proj_bias: false,
-            pool_type: "argmax".into(),
-            norm_kwargs: NormKwargs::default(),
-            act_kwargs: ActKwargs::default(),
-            _tokenizer: None,
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct NormKwargs {
-    eps: Option<f64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ActKwargs {
-    approximate: Option<String>,
-}
+/// The keys of open_clip's own tower. One that is not known would change the model silently, so it is an error.
+const KNOWN: [&str; 32] = [
+    "act_kwargs",
+    "block_type",
+    "context_length",
+    "embed_cls",
+    "eos_id",
+    "final_ln_after_pool",
+    "heads",
+    "hf_model_name",
+    "hf_model_pretrained",
+    "hf_pooler_type",
+    "hf_proj_type",
+    "hf_tokenizer_name",
+    "layers",
+    "ls_init_value",
+    "mlp_ratio",
+    "no_causal_mask",
+    "norm_kwargs",
+    "output_tokens",
+    "pad_id",
+    "pool_type",
+    "proj_bias",
+    "proj_type",
+    "qk_norm",
+    "scale_attn",
+    "scale_attn_inner",
+    "scale_fc",
+    "scale_heads",
+    "scaled_cosine_attn",
+    "tokenizer_kwargs",
+    "tokenizer_mode",
+    "vocab_size",
+    "width",
+];
 
 impl TextConfig {
     /// The `text_cfg` of an open_clip model; `embed_dim` and `quick_gelu` are the model's.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
     pub fn from_open_clip(
-        json: &Value,
+        json: &Section,
         embed_dim: usize,
         quick_gelu: bool,
     ) -> Result<Self, ConfigError> {
-        let cfg = OpenClipText::deserialize(json)?;
-        let activation = match (quick_gelu, cfg.act_kwargs.approximate.as_deref()) {
-            (true, _) => Activation::QuickGelu,
-            (false, None | Some("none")) => Activation::Gelu,
-            (false, Some("tanh")) => Activation::GeluTanh,
-            (false, Some(other)) => {
-                return Err(unsupported("act_kwargs.approximate", other, "none, tanh"));
-            }
-        };
-        let pooling = match cfg.pool_type.as_str() {
-            "argmax" => TextPooling::HighestId,
-            "first" => TextPooling::First,
-            "last" => TextPooling::Last,
-            other => return Err(unsupported("pool_type", other, "argmax, first, last")),
-        };
-        Self {
-            n_heads: cfg.heads,
-            d_hidden: (cfg.width as f64 * cfg.mlp_ratio) as usize,
-            activation,
-            norm_epsilon: cfg.norm_kwargs.eps.unwrap_or(1e-5),
-            causal: match (cfg.no_causal_mask, pooling) {
-                (false, _) => true,
-                (true, TextPooling::Last) => false,
-                // Its tokens would attend to padding, which captions here do not carry.
-                (true, _) => {
-                    let supported = "pool_type last where no_causal_mask is true";
-                    return Err(unsupported("pool_type", &cfg.pool_type, supported));
-                }
-            },
-            pooling,
-            d_output: Some(embed_dim),
-            output_bias: cfg.proj_bias,
-            ..Self::clip(cfg.vocab_size, cfg.context_length, cfg.width, cfg.layers)
+        if json.has("hf_model_name") {
+            let supported = "open_clip's own text tower, without this key";
+            return Err(json.unsupported("hf_model_name", supported));
         }
-        .checked()
+        json.only(&KNOWN)?;
+        json.open_clip_plain_blocks()?;
+        json.require("embed_cls", false)?;
+        if json.has("ls_init_value") {
+            return Err(json.unsupported("ls_init_value", "null"));
+        }
+        let causal = !json.flag("no_causal_mask", false)?;
+        let pooling = open_clip_pooling(json)?;
+        if !causal && pooling != TextPooling::Last {
+            // Its tokens would attend to padding, which captions here do not carry.
+            let supported = "last where `no_causal_mask` is true";
+            return Err(json.unsupported("pool_type", supported));
+        }
+        let projects = match json.text("proj_type")?.unwrap_or("linear") {
+            "linear" => true,
+            "none" => false,
+            _ => return Err(json.unsupported("proj_type", "linear, none")),
+        };
+        let width = json.size("width", 512)?;
+        within(|| json.path_of("width"), width, &limits::WIDTH)?;
+        if !projects && width != embed_dim {
+            let supported = format!("linear where `width`, {width}, is not `embed_dim`");
+            return Err(json.unsupported("proj_type", &supported));
+        }
+        let base = Self::clip(
+            json.size("vocab_size", 49408)?,
+            json.size("context_length", 77)?,
+            width,
+            json.size("layers", 12)?,
+        );
+        let config = Self {
+            n_heads: json.size("heads", 8)?,
+            d_hidden: json.hidden("mlp_ratio", 4.0, width)?,
+            activation: json.open_clip_activation(quick_gelu)?,
+            norm_epsilon: json.open_clip_epsilon()?,
+            causal,
+            pooling,
+            d_output: projects.then_some(embed_dim),
+            output_bias: projects && json.flag("proj_bias", false)?,
+            ..base
+        };
+        config.checked_as(&|field| json.path_of(open_clip_key(field)))
     }
 }
 
-fn unsupported(key: &str, found: &str, supported: &'static str) -> ConfigError {
-    ConfigError::Unsupported {
-        key: key.into(),
-        found: format!("\"{found}\""),
-        supported,
+fn open_clip_pooling(json: &Section) -> Result<TextPooling, ConfigError> {
+    match json.text("pool_type")?.unwrap_or("argmax") {
+        "argmax" => Ok(TextPooling::HighestId),
+        "first" => Ok(TextPooling::First),
+        "last" => Ok(TextPooling::Last),
+        "eos" => {
+            let end = json.size("eos_id", 2)?;
+            Ok(TextPooling::FirstOf(i64::try_from(end).unwrap_or(-1)))
+        }
+        _ => Err(json.unsupported("pool_type", "argmax, eos, first, last")),
+    }
+}
+
+/// open_clip's name of a field.
+fn open_clip_key(field: &str) -> &str {
+    match field {
+        "context" => "context_length",
+        "d_model" => "width",
+        "n_layers" => "layers",
+        "n_heads" => "heads",
+        "norm_epsilon" => "norm_kwargs.eps",
+        "pooling" => "eos_id",
+        other => other,
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     evaluate::{self, EvalArgs},
     export::{self, ExportArgs},
     say::{is_lost, tell},
+    show_recipe::{self, RecipeArgs},
     train::{self, TrainArgs},
 };
 
@@ -31,15 +32,17 @@ struct Cli {
 enum Command {
     /// Trains from a recipe.
     Train(TrainArgs),
-    /// Evaluates the record of a run.
+    /// Evaluates the record of a run, or a folder of weights.
     Eval(EvalArgs),
-    /// Writes a run's model for transformers or open_clip.
+    /// Writes the model of a run or of a folder of weights for transformers or open_clip.
     Export(ExportArgs),
     /// Writes the embeddings of a source's pictures and captions.
     Embed(EmbedArgs),
     /// Looks at data without training.
     #[command(subcommand)]
     Data(DataCommand),
+    /// Prints a recipe as it is read, or every key that one may have.
+    Recipe(RecipeArgs),
     /// Measures one case and prints a JSON line.
     Bench(BenchArgs),
 }
@@ -81,7 +84,9 @@ fn run(cli: Cli) -> anyhow::Result<Product> {
     let device = || device::open(cli.device);
     let product = match &cli.command {
         Command::Train(_) | Command::Export(_) | Command::Embed(_) => Product::Files,
-        Command::Eval(_) | Command::Data(_) | Command::Bench(_) => Product::Output,
+        Command::Eval(_) | Command::Data(_) | Command::Recipe(_) | Command::Bench(_) => {
+            Product::Output
+        }
     };
     match cli.command {
         Command::Train(args) => train::run(&args, &device()?),
@@ -89,6 +94,7 @@ fn run(cli: Cli) -> anyhow::Result<Product> {
         Command::Export(args) => export::run(&args, &device()?),
         Command::Embed(args) => embed::run(&args, &device()?),
         Command::Data(DataCommand::Check(args)) => data_check::run(&args),
+        Command::Recipe(args) => show_recipe::run(&args),
         Command::Bench(mut args) => {
             args.device = cli.device;
             bench::run(&args, &device()?)

@@ -3,18 +3,19 @@
 use anyhow::{bail, ensure};
 use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 use data::{
-    ImageData, ImageFolder, JsonLines, Ledger, Reason, SampleError, Shapes, Source, Table,
-    WebDataset,
+    Annotations, AnnotationsConfig, CaptionedFolder, ImageData, ImageFolder, JsonLines, Ledger,
+    Parquet, Reason, SampleError, Shapes, Source, Table, WebDataset,
 };
-use fusion::Batch;
+use fusion::{Batch, DualConfig};
 use rayon::prelude::*;
-use text_encoder::{TextConfig, tokenizer::Tokenizer};
+use text_encoder::tokenizer::Tokenizer;
 use vision_encoder::image::{
-    DecodeOptions, Draw, ImageError, Picture, PixelKind, Preprocessor, RandomResizedCrop, decode,
+    DecodeOptions, Draw, ImageError, Limits, Picture, PixelKind, Preprocessor, PreprocessorConfig,
+    RandomResizedCrop, decode,
 };
 
 use crate::{
-    recipe::{self, Augmentation, Preprocessing, Recipe},
+    recipe::{self, Augmentation, Recipe},
     say::tell,
 };
 
@@ -59,6 +60,11 @@ pub fn open(sources: &[recipe::Source], recipe: &Recipe) -> anyhow::Result<Opene
     Ok(Opened { sources, skipped })
 }
 
+/// Opens one source of a recipe.
+///
+/// # Errors
+///
+/// Names the source and what is wrong with it.
 pub(crate) fn open_one(
     source: &recipe::Source,
     recipe: &Recipe,
@@ -70,11 +76,77 @@ pub(crate) fn open_one(
         }
         recipe::Source::Table(file) => Box::new(Table::open(&file.path, &data.table)?),
         recipe::Source::Jsonl(file) => Box::new(JsonLines::open(&file.path, &data.jsonl)?),
+        recipe::Source::Json(file) => {
+            Box::new(Annotations::open(&file.path, &json_config(file, recipe))?)
+        }
+        recipe::Source::Parquet(file) => Box::new(Parquet::open(&file.path, &data.parquet)?),
         recipe::Source::Folder(file) => Box::new(ImageFolder::open(&file.path, &data.folder)?),
+        recipe::Source::Captioned(file) => {
+            Box::new(CaptionedFolder::open(&file.path, &data.captioned)?)
+        }
         recipe::Source::Webdataset(set) => {
             Box::new(WebDataset::open(&set.shards, &data.webdataset)?)
         }
     })
+}
+
+/// Opens one source of a recipe for classification: the captions of its rows are their classes. `column` is a column of a
+/// table or of Parquet, a key of JSON, or for shards `cls` or a key of their `.json` entries; a folder of classes needs
+/// none. Rows without a class are skipped.
+///
+/// # Errors
+///
+/// As [`open_one`], and where such a source has no classes: the generated set, pictures with a text beside each, and
+/// Karpathy's and COCO's files.
+pub fn open_labels(
+    source: &recipe::Source,
+    recipe: &Recipe,
+    column: &str,
+) -> anyhow::Result<Box<dyn Source>> {
+    let data = &recipe.data;
+    let none = |origin: String, kind| data::Error::NoLabels {
+        origin,
+        kind,
+        remedy: "; classify on a table, JSON lines, Parquet, shards or a folder of classes",
+    };
+    Ok(match source {
+        recipe::Source::Table(file) => {
+            Box::new(Table::open_labels(&file.path, &data.table, column)?)
+        }
+        recipe::Source::Jsonl(file) => {
+            Box::new(JsonLines::open_labels(&file.path, &data.jsonl, column)?)
+        }
+        recipe::Source::Json(file) => {
+            let config = json_config(file, recipe);
+            Box::new(Annotations::open_labels(&file.path, &config, column)?)
+        }
+        recipe::Source::Parquet(file) => {
+            Box::new(Parquet::open_labels(&file.path, &data.parquet, column)?)
+        }
+        recipe::Source::Webdataset(set) => Box::new(WebDataset::open_labels(
+            &set.shards,
+            &data.webdataset,
+            column,
+        )?),
+        recipe::Source::Folder(file) => {
+            Box::new(ImageFolder::open_labels(&file.path, &data.folder)?)
+        }
+        recipe::Source::Captioned(file) => {
+            let origin = file.path.as_path().display().to_string();
+            return Err(none(origin, "a folder of pictures with a text beside each").into());
+        }
+        recipe::Source::Shapes(_) => {
+            return Err(none("shapes".to_owned(), "the generated set").into());
+        }
+    })
+}
+
+fn json_config(file: &recipe::JsonFile, recipe: &Recipe) -> AnnotationsConfig {
+    let config = recipe.data.json.clone();
+    AnnotationsConfig {
+        split: file.split.clone().or(config.split),
+        ..config
+    }
 }
 
 /// The picture of a row of a source.
@@ -107,6 +179,17 @@ pub fn decoded(
             message: error.to_string(),
         },
     })
+}
+
+/// How pictures are decoded under a recipe.
+pub fn decoding(recipe: &Recipe) -> DecodeOptions {
+    DecodeOptions {
+        limits: Limits {
+            max_bytes: recipe.image.max_bytes,
+            max_pixels: recipe.image.max_pixels,
+        },
+        ..DecodeOptions::default()
+    }
 }
 
 /// How a sample becomes the model's input.
@@ -158,39 +241,54 @@ impl HostBatch {
 }
 
 impl Inputs {
-    /// Preprocessing as the recipe says, for towers of these sizes. The tokenizer must already
-    /// pad as the text tower needs it.
+    /// Inputs for towers of these sizes. The tokenizer must already pad as the text tower needs it; captions have up to
+    /// `context` tokens.
+    ///
+    /// # Errors
+    ///
+    /// If the preprocessing cannot be.
     pub fn new(
         recipe: &Recipe,
-        image_size: usize,
-        text: &TextConfig,
+        preprocessing: &PreprocessorConfig,
+        config: &DualConfig,
+        context: usize,
         tokenizer: Tokenizer,
-    ) -> Self {
-        let size = image_size as u32;
-        let preprocessor = match recipe.preprocessing() {
-            Preprocessing::Clip => Preprocessor::clip(size),
-            Preprocessing::Siglip => Preprocessor::siglip(size),
-            Preprocessing::Vit => Preprocessor::vit(size),
-            Preprocessing::OpenClip => Preprocessor::open_clip(size),
-        };
+    ) -> anyhow::Result<Self> {
+        let preprocessor = Preprocessor::new(preprocessing.clone())?;
+        let image_size = config.vision.image_size;
         let crop = match &recipe.image.augmentation {
             Augmentation::None => None,
             Augmentation::RandomResizedCrop(crop) => Some(RandomResizedCrop {
                 ratio: (crop.ratio[0], crop.ratio[1]),
                 filter: preprocessor.filter(),
-                ..RandomResizedCrop::new(size).with_scale(crop.scale[0], crop.scale[1])
+                ..RandomResizedCrop::new(image_size as u32).with_scale(crop.scale[0], crop.scale[1])
             }),
         };
-        Self {
+        Ok(Self {
             preprocessor,
             crop,
-            decoding: DecodeOptions::default(),
+            decoding: decoding(recipe),
             tokenizer,
-            context: text.context,
-            masked: text.needs_mask(),
+            context,
+            masked: config.text.needs_mask(),
             image_size,
             seed: recipe.seed,
-        }
+        })
+    }
+
+    /// The tokenizer of captions.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The most tokens of a caption.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// The side of the pictures that come out, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.image_size
     }
 
     /// A picture as normalised planes, `[3, image_size, image_size]`; `draw` augments it.
@@ -221,6 +319,17 @@ impl Inputs {
             tokens: batch.tokens,
             image_size: self.image_size,
         })
+    }
+
+    /// The token ids of one caption, special ones included, without padding.
+    ///
+    /// # Errors
+    ///
+    /// If the caption has no encoding.
+    pub fn tokens(&self, caption: &str) -> anyhow::Result<Vec<i64>> {
+        let mut batch = self.tokenizer.encode_batch(&[caption], self.context)?;
+        batch.ids.truncate(batch.lengths[0]);
+        Ok(batch.ids)
     }
 
     /// Tokens of the caption of every pair, the special ones included.

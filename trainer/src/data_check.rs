@@ -17,7 +17,7 @@ use crate::{
     corpus::{decoded, open_one},
     files,
     memory::peak_bytes,
-    progress,
+    outputs, progress,
     recipe::{Overrides, Recipe},
     run::bad_sample,
     say::say,
@@ -26,12 +26,13 @@ use crate::{
 /// Options of `data check`.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// A table, JSON lines, tar shards (`'train-{000..041}.tar'`) or a folder of classes.
-    source: PathBuf,
+    /// A table, JSON, Parquet, tar shards (`train-*.tar`, or several files) or a folder of pictures.
+    #[arg(required = true)]
+    source: Vec<PathBuf>,
     /// Sets a key of the recipe, as in data.table.caption_column=caption; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// CLIP's vocabulary, to count its tokens; without it a vocabulary of 4096 is learnt from the captions.
+    /// CLIP's vocabulary, to count its tokens; without it a vocabulary of 4096 is learnt from a sample of the captions.
     #[arg(long, value_name = "FILE")]
     vocabulary: Option<PathBuf>,
     /// Writes the bad samples to this file, one JSON object a line.
@@ -47,11 +48,20 @@ pub struct CheckArgs {
 pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
     let overrides = Overrides {
         set: args.set.clone(),
-        train: vec![args.source.clone()],
+        train: args.source.clone(),
         val: Vec::new(),
     };
     let recipe = Recipe::load(Path::new("default"), &overrides)?;
-    let source = open_one(&recipe.data.train[0], &recipe)?;
+    let [source] = &recipe.data.train[..] else {
+        anyhow::bail!(
+            "these are several sources; check them one by one (only tar shards are one together)"
+        );
+    };
+    let source = open_one(source, &recipe)?;
+    if let Some(path) = &args.ledger {
+        let vocabulary: Vec<&Path> = args.vocabulary.iter().map(PathBuf::as_path).collect();
+        outputs::check(path, source.as_ref(), &args.source, &vocabulary)?;
+    }
     let walk = Walk::over(source.as_ref());
     let usable = source.len() - walk.bad_rows;
     let mut ledger = source.skipped().clone();
@@ -61,9 +71,9 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
             .errors()
             .iter()
             .map(|error| format!("{}\n", bad_sample(error)));
-        files::write(path, lines.collect::<String>().as_bytes())?;
+        files::write_output(path, lines.collect::<String>().as_bytes())?;
     }
-    let mut said = String::new();
+    let mut said = format!("{}: {}\n", source.name(), source.kind());
     for note in source.notes() {
         writeln!(said, "{note}")?;
     }
@@ -102,8 +112,8 @@ const SHOWN: usize = 20;
 struct Walk {
     ledger: Ledger,
     bad_rows: usize,
-    /// Whether each row can be used.
-    usable: Vec<bool>,
+    /// The first row of each distinct caption, where that row can be used.
+    caption_rows: Vec<usize>,
     /// Of the distinct pictures.
     sizes: Vec<(u32, u32)>,
     captions: usize,
@@ -118,7 +128,7 @@ impl Walk {
         let mut walk = Self {
             ledger: Ledger::new(),
             bad_rows: 0,
-            usable: vec![true; source.len()],
+            caption_rows: Vec::new(),
             sizes: Vec::new(),
             captions: groups.caption_rows().len(),
         };
@@ -138,13 +148,20 @@ impl Walk {
             bar.inc(rows.len() as u64);
         }
         bar.finish_and_clear();
-        for (row, image) in groups.image_of_row().iter().enumerate() {
-            if let Some(error) = broken.get(image) {
+        let images = groups.image_of_row();
+        if !broken.is_empty() {
+            for error in images.iter().filter_map(|image| broken.get(image)) {
                 walk.ledger.record(error.clone());
                 walk.bad_rows += 1;
-                walk.usable[row] = false;
             }
         }
+        let usable = |row: &usize| broken.is_empty() || !broken.contains_key(&images[*row]);
+        walk.caption_rows = groups
+            .caption_rows()
+            .iter()
+            .copied()
+            .filter(usable)
+            .collect();
         walk
     }
 
@@ -168,6 +185,10 @@ impl Walk {
     }
 }
 
+/// Distinct captions of which the tokens are counted, and of which a vocabulary is learnt: the spread of their lengths
+/// does not change with more, and a million take minutes.
+const COUNTED: usize = 50_000;
+
 /// How long the captions are, and the context that suits them.
 fn tokens(
     args: &CheckArgs,
@@ -177,11 +198,16 @@ fn tokens(
 ) -> anyhow::Result<()> {
     const BIN: usize = 8;
     const LONGEST: usize = 512;
-    let rows = (0..source.len()).filter(|row| walk.usable[*row]);
+    let all = walk.caption_rows.len();
+    let counted = all.min(COUNTED);
+    if counted == 0 {
+        return Ok(());
+    }
+    let rows = (0..counted).map(|number| walk.caption_rows[number * all / counted]);
     let captions: Vec<_> = rows.map(|row| source.caption(row)).collect();
     let tokenizer = match &args.vocabulary {
         Some(path) => {
-            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+            let bytes = files::read_file(path, files::VOCABULARY)?;
             Tokenizer::clip_bpe(&bytes).with_context(|| path.display().to_string())?
         }
         None => Tokenizer::train_bpe(captions.iter().map(|caption| &**caption), 4096)
@@ -193,7 +219,12 @@ fn tokens(
             *bins.entry(length.div_ceil(BIN) * BIN).or_default() += 1;
         }
     }
-    writeln!(said, "captions by tokens, start and end included:")?;
+    let sample = if counted < all {
+        format!(" ({counted} of {all} different ones, spread evenly)")
+    } else {
+        String::new()
+    };
+    writeln!(said, "captions by tokens, start and end included{sample}:")?;
     let (mut covered, mut suggested) = (0, None);
     for (end, count) in &bins {
         let open = if *end >= LONGEST { " or more" } else { "" };

@@ -18,22 +18,22 @@ use parquet::{
 };
 
 use crate::{
-    corpus::{self, Inputs},
+    corpus,
     eval::Evaluator,
-    files::write,
-    model::{self, read_config, weights_folder},
-    recipe::{Overrides, Recipe},
-    say::say,
-    vocabulary,
+    files::write_output,
+    input::Setup,
+    outputs,
+    recipe::Overrides,
+    say::{say, tell},
 };
 
 /// Options of `embed`.
 #[derive(Args, Clone, Debug)]
 pub struct EmbedArgs {
-    /// The folder of a run.
+    /// The folder of a run, or of weights.
     #[arg(long)]
     run: PathBuf,
-    /// A table, JSON lines, tar shards or a folder of classes.
+    /// A table, JSON lines, tar shards, a folder, Parquet: any source of pictures and captions.
     #[arg(long, value_name = "SOURCE")]
     data: PathBuf,
     /// Where to write, without an extension: `FILE.parquet`, `FILE.images.npy` and `FILE.texts.npy`.
@@ -49,41 +49,43 @@ pub struct EmbedArgs {
 ///
 /// # Errors
 ///
-/// If there is no record, the source cannot be read, or a file cannot be written.
+/// If the folder holds no model, the source cannot be read, or a file cannot be written.
 pub fn run(args: &EmbedArgs, device: &Device) -> anyhow::Result<()> {
-    let record = weights_folder(&args.run)?;
     let overrides = Overrides {
         set: args.set.clone(),
         train: vec![args.data.clone()],
         val: Vec::new(),
     };
-    let recipe = Recipe::load(&record.join("recipe.toml"), &overrides)?;
-    let (config, keys) = read_config(&record)?;
-    let model = model::load_weights(&record, &config, keys, device)?;
-    let tokenizer = vocabulary::saved(&recipe, &record.join("tokenizer.json"))?;
-    let tokenizer = vocabulary::padded(tokenizer, &config.text);
-    let image_size = config.vision.image_size;
-    let inputs = Inputs::new(&recipe, image_size, &config.text, tokenizer);
+    let (recipe, setup) = Setup::open(&args.run, &overrides, device)?;
+    setup.told.iter().for_each(tell);
     let evaluator = Evaluator {
-        model: &model,
-        inputs: &inputs,
-        image_size,
+        model: &setup.model,
+        inputs: &setup.inputs,
         device,
+        stop: None,
     };
     let opened = corpus::open(&recipe.data.train, &recipe)?;
     let [source] = &opened.sources[..] else {
         anyhow::bail!("--data names one source");
     };
-    let table = Embeddings::of(source.as_ref(), &evaluator)?;
     let named = |extension: &str| {
         let mut name = args.out.clone().into_os_string();
         name.push(extension);
         PathBuf::from(name)
     };
-    write_npy(&named(".images.npy"), &table.images, table.width)?;
-    write_npy(&named(".texts.npy"), &table.texts, table.width)?;
-    let path = named(".parquet");
-    write(&path, &table.parquet()?)?;
+    let [images, texts, path] = [".images.npy", ".texts.npy", ".parquet"].map(named);
+    for output in [&images, &texts, &path] {
+        outputs::check(
+            output,
+            source.as_ref(),
+            std::slice::from_ref(&args.data),
+            &[],
+        )?;
+    }
+    let table = Embeddings::of(source.as_ref(), &evaluator)?;
+    write_npy(&images, &table.images, table.width)?;
+    write_npy(&texts, &table.texts, table.width)?;
+    write_output(&path, &table.parquet()?)?;
     say(format_args!(
         "{}: {} pairs of {} numbers; {} skipped",
         path.display(),
@@ -201,5 +203,5 @@ fn write_npy(path: &Path, values: &[f32], width: usize) -> anyhow::Result<()> {
     writer.extend(values)?;
     writer.finish()?;
     bytes.flush()?;
-    write(path, &bytes)
+    write_output(path, &bytes)
 }

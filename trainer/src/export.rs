@@ -8,23 +8,22 @@ use std::{
 use anyhow::{Context, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
-use fusion::DualConfig;
+use fusion::DualKeys;
 use serde_json::{Value, json};
 use text_encoder::tokenizer::Tokenizer;
-use transformer::save;
+use transformer::{Weights, save};
 
 use crate::{
     files::write,
-    model::{self, WeightFiles, read_config, weights_folder},
-    recipe::{Overrides, Preprocessing, Recipe},
-    say::say,
-    vocabulary,
+    input::{Setup, config_name, weights_name},
+    recipe::Overrides,
+    say::{say, tell},
 };
 
 /// Options of `export`.
 #[derive(Args, Clone, Debug)]
 pub struct ExportArgs {
-    /// The folder of a run.
+    /// The folder of a run, or of weights.
     #[arg(long)]
     run: PathBuf,
     /// The folder to write; it must be empty or not exist.
@@ -46,62 +45,104 @@ pub enum Format {
     OpenClip,
 }
 
-/// Writes config, weights, tokenizer and preprocessing of a run's newest whole record.
+/// Writes config, weights, tokenizer and preprocessing of a run's newest whole record, or of a folder of weights.
 ///
 /// # Errors
 ///
-/// If there is no record, the format has no model of this shape, or the folder cannot be written.
+/// If the folder holds no model, the format has no model of this shape, or the new folder cannot be written.
 pub fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
-    let record = weights_folder(&args.run)?;
-    let recipe = Recipe::load(&record.join("recipe.toml"), &Overrides::default())?;
-    let (config, keys) = read_config(&record)?;
-    let model = model::load_weights(&record, &config, keys, device)?;
-    let tokenizer = vocabulary::saved(&recipe, &record.join("tokenizer.json"))?;
-    let (config_json, keys) = match args.format {
-        Format::Hf => config.to_hf(),
-        Format::OpenClip => config.to_open_clip(),
-    }
-    .with_context(|| {
+    check_folder(&args.out)?;
+    let overrides = Overrides {
+        // What is embedded in a recipe without data stands for it: nothing is read.
+        train: vec![PathBuf::from("none")],
+        ..Overrides::default()
+    };
+    let (_, setup) = Setup::open(&args.run, &overrides, device)?;
+    setup.told.iter().for_each(tell);
+    let parts = args.format.parts(&setup)?.with_context(|| {
         format!(
-            "{}: {} has no model of this shape; try the other --format",
+            "{}: {} has no model of this shape; try --format {}",
             args.run.display(),
-            args.format.name()
+            args.format.name(),
+            args.format.other()
         )
     })?;
-    let preprocessing = recipe.preprocessing();
-    let config_json = match args.format {
-        Format::Hf => hf_config(config_json, &tokenizer),
-        Format::OpenClip => json!({
-            "model_cfg": config_json,
-            "preprocess_cfg": open_clip_preprocessing(preprocessing),
-        }),
-    };
-    let names = WeightFiles::of(keys);
-    let weights = save(&model, &config.bindings(keys))?.to_safetensors()?;
-    let text = |value: &Value| serde_json::to_vec_pretty(value);
-    let size = config.vision.image_size;
-    let files = [
-        (names.config, text(&config_json)?),
-        (names.weights, weights),
-        ("tokenizer.json", tokenizer.to_json()?.into_bytes()),
+    let weights = save(&setup.model, &setup.config.bindings(parts.keys))?;
+    if let Some(key) = first_not_finite(&weights) {
+        tell(format_args!(
+            "warning: `{key}` holds numbers that are not finite: this model diverged, and gives no useful features"
+        ));
+    }
+    let mut files = vec![
         (
-            "tokenizer_config.json",
-            text(&tokenizer_config(&tokenizer, &config)?)?,
+            config_name(parts.keys),
+            serde_json::to_vec_pretty(&parts.config)?,
         ),
-        (
-            "preprocessor_config.json",
-            text(&hf_preprocessing(preprocessing, size))?,
-        ),
+        (weights_name(parts.keys), weights.to_safetensors()?),
     ];
-    empty_folder(&args.out)?;
+    if let Some(json) = setup.preprocessing.to_hf_json() {
+        files.push((
+            "preprocessor_config.json",
+            serde_json::to_vec_pretty(&json)?,
+        ));
+    }
+    let tokenizer = setup.exported_tokenizer()?;
+    files.extend(tokenizer.files);
+    tokenizer.notes.iter().for_each(tell);
+    fs::create_dir_all(&args.out)
+        .with_context(|| format!("{}: cannot be made", args.out.display()))?;
     for (name, bytes) in &files {
         write(&args.out.join(name), bytes)?;
     }
-    say(args.format.hint(&args.out));
+    say(args.format.hint(&args.out, parts.keys));
     Ok(())
 }
 
+/// The first tensor that holds NaN or infinities.
+fn first_not_finite(weights: &Weights) -> Option<&str> {
+    weights.keys().find(|key| {
+        let values = weights
+            .get(key)
+            .and_then(|data| data.as_slice::<f32>().ok());
+        values.is_some_and(|values| values.iter().any(|value| !value.is_finite()))
+    })
+}
+
+/// What a format says of a model.
+struct Written {
+    config: Value,
+    keys: DualKeys,
+}
+
 impl Format {
+    /// The config of a model in this format; none if it has no such model.
+    fn parts(self, setup: &Setup) -> anyhow::Result<Option<Written>> {
+        // Pictures that the other library would preprocess otherwise would give other features.
+        Ok(match self {
+            Self::Hf => match (setup.config.to_hf(), setup.preprocessing.to_hf_json()) {
+                (Some((config, keys)), Some(_)) => Some(Written {
+                    config: with_special_tokens(config, setup.inputs.tokenizer()),
+                    keys,
+                }),
+                _ => None,
+            },
+            Self::OpenClip => {
+                let preprocessing = setup.preprocessing.to_open_clip_json();
+                match (setup.config.to_open_clip(), preprocessing) {
+                    (Some((mut config, keys)), Some(preprocessing)) => {
+                        let kwargs = setup.exported_tokenizer()?.open_clip_kwargs;
+                        config["text_cfg"]["tokenizer_kwargs"] = kwargs;
+                        Some(Written {
+                            config: json!({ "model_cfg": config, "preprocess_cfg": preprocessing }),
+                            keys,
+                        })
+                    }
+                    _ => None,
+                }
+            }
+        })
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Hf => "transformers",
@@ -109,106 +150,58 @@ impl Format {
         }
     }
 
-    fn hint(self, out: &Path) -> String {
-        let out = out.display();
+    fn other(self) -> &'static str {
         match self {
-            Self::Hf => format!("written: transformers.CLIPModel.from_pretrained(\"{out}\")"),
-            Self::OpenClip => {
+            Self::Hf => "open_clip",
+            Self::OpenClip => "hf",
+        }
+    }
+
+    /// How the folder is read again.
+    fn hint(self, out: &Path, keys: DualKeys) -> String {
+        let out = out.display();
+        match (self, keys) {
+            (Self::Hf, DualKeys::HfSiglip) => {
+                format!("written: transformers.SiglipModel.from_pretrained(\"{out}\")")
+            }
+            (Self::Hf, _) => format!("written: transformers.CLIPModel.from_pretrained(\"{out}\")"),
+            (Self::OpenClip, _) => {
                 format!("written: open_clip.create_model_and_transforms(\"local-dir:{out}\")")
             }
         }
     }
 }
 
-fn empty_folder(out: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(out).with_context(|| format!("{}: cannot be made", out.display()))?;
-    let mut entries = fs::read_dir(out).with_context(|| out.display().to_string())?;
-    ensure!(
-        entries.next().is_none(),
-        "{}: is not empty; give a new folder with --out",
-        out.display()
-    );
-    Ok(())
+/// A folder to write into: empty, or not there yet.
+fn check_folder(out: &Path) -> anyhow::Result<()> {
+    match fs::read_dir(out) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            Err(error).with_context(|| format!("{}: cannot be written into", out.display()))
+        }
+        Ok(mut entries) => {
+            ensure!(
+                entries.next().is_none(),
+                "{}: is not empty; give a new folder with --out",
+                out.display()
+            );
+            Ok(())
+        }
+    }
 }
 
 /// The special tokens' ids are the tokenizer's own.
-fn hf_config(mut config: Value, tokenizer: &Tokenizer) -> Value {
+fn with_special_tokens(mut config: Value, tokenizer: &Tokenizer) -> Value {
     let text = &mut config["text_config"];
-    if let Some(start) = tokenizer.start_id() {
-        text["bos_token_id"] = json!(start);
-    }
-    if let Some(end) = tokenizer.end_id() {
-        text["eos_token_id"] = json!(end);
-        text["pad_token_id"] = json!(end);
+    text["pad_token_id"] = json!(tokenizer.pad_id());
+    let ends = [
+        ("bos_token_id", tokenizer.start_id()),
+        ("eos_token_id", tokenizer.end_id()),
+    ];
+    for (key, id) in ends {
+        if let Some(id) = id {
+            text[key] = json!(id);
+        }
     }
     config
-}
-
-fn tokenizer_config(tokenizer: &Tokenizer, config: &DualConfig) -> anyhow::Result<Value> {
-    let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
-    let (start, end) = (token(tokenizer.start_id()), token(tokenizer.end_id()));
-    // As transformers does for CLIP: the pooled token is the first end token, so that more of them change nothing.
-    // SigLIP pools the last position: there the padding token matters.
-    let pad = match config.text.trims() {
-        true => end.clone(),
-        false => token(Some(tokenizer.pad_id())),
-    };
-    Ok(json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "model_max_length": config.text.context,
-        "bos_token": start,
-        "eos_token": end,
-        "pad_token": pad.context("the tokenizer has no token to pad with")?,
-        "padding_side": "right",
-        "clean_up_tokenization_spaces": false,
-    }))
-}
-
-const CLIP_MEAN: [f64; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const CLIP_STD: [f64; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
-
-fn hf_preprocessing(preprocessing: Preprocessing, size: usize) -> Value {
-    let square = json!({ "height": size, "width": size });
-    let (kind, resize, mean, std) = match preprocessing {
-        Preprocessing::Clip | Preprocessing::OpenClip => (
-            "CLIP",
-            json!({ "shortest_edge": size }),
-            CLIP_MEAN,
-            CLIP_STD,
-        ),
-        Preprocessing::Siglip => ("Siglip", square.clone(), [0.5; 3], [0.5; 3]),
-        Preprocessing::Vit => ("ViT", square.clone(), [0.5; 3], [0.5; 3]),
-    };
-    let mut json = json!({
-        "image_processor_type": format!("{kind}ImageProcessor"),
-        "do_resize": true,
-        "size": resize,
-        "resample": if kind == "ViT" { 2 } else { 3 },
-        "do_rescale": true,
-        "rescale_factor": 1.0 / 255.0,
-        "do_normalize": true,
-        "image_mean": mean,
-        "image_std": std,
-        "do_convert_rgb": true,
-    });
-    if kind == "CLIP" {
-        json["processor_class"] = json!("CLIPProcessor");
-        json["do_center_crop"] = json!(true);
-        json["crop_size"] = square;
-    }
-    if kind == "Siglip" {
-        json["processor_class"] = json!("SiglipProcessor");
-    }
-    json
-}
-
-fn open_clip_preprocessing(preprocessing: Preprocessing) -> Value {
-    let (mean, std, interpolation, mode) = match preprocessing {
-        Preprocessing::Clip | Preprocessing::OpenClip => {
-            (CLIP_MEAN, CLIP_STD, "bicubic", "shortest")
-        }
-        Preprocessing::Siglip => ([0.5; 3], [0.5; 3], "bicubic", "squash"),
-        Preprocessing::Vit => ([0.5; 3], [0.5; 3], "bilinear", "squash"),
-    };
-    json!({ "mean": mean, "std": std, "interpolation": interpolation, "resize_mode": mode })
 }

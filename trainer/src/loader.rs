@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     corpus::{HostBatch, Inputs, Joined},
     recipe::Recipe,
+    watched::Watched,
 };
 
 /// Batches that are sorted by caption length together, where the recipe asks for it.
@@ -50,7 +51,7 @@ pub type Next = Result<Prepared, Failed>;
 
 /// Makes the batches of a run, one after the other.
 pub struct Loader<'a> {
-    source: &'a Joined,
+    source: &'a Watched<'a>,
     inputs: &'a Inputs,
     mixture: Mixture,
     settings: Settings,
@@ -76,7 +77,7 @@ impl<'a> Loader<'a> {
     ///
     /// If the worker threads cannot be started, or a caption cannot be tokenised.
     pub fn new(
-        source: &'a Joined,
+        source: &'a Watched<'a>,
         inputs: &'a Inputs,
         recipe: &Recipe,
         position: Position,
@@ -94,7 +95,7 @@ impl<'a> Loader<'a> {
         let mut loader = Self {
             source,
             inputs,
-            mixture: mixture(source, recipe),
+            mixture: mixture(source.joined(), recipe),
             settings: Settings {
                 seed: recipe.seed,
                 batch,
@@ -109,6 +110,11 @@ impl<'a> Loader<'a> {
         };
         loader.order = loader.order_of(position.epoch);
         Ok(loader)
+    }
+
+    /// Samples in an epoch.
+    pub fn epoch_len(&self) -> usize {
+        self.mixture.epoch_len()
     }
 
     fn order_of(&self, epoch: u64) -> Vec<usize> {
@@ -131,7 +137,7 @@ impl<'a> Loader<'a> {
     /// # Errors
     ///
     /// If more samples are bad than `data.max_bad` allows, or any with `data.strict`; if a whole epoch holds no batch
-    /// of usable pairs.
+    /// of usable pairs; if a picture is not what it was when the record was made that the run goes on from.
     pub fn next_batch(&mut self) -> Next {
         let mut skipped = Vec::new();
         match self.fill(&mut skipped) {
@@ -169,7 +175,11 @@ impl<'a> Loader<'a> {
             self.position.next += wanted;
             let epoch = Some(self.position.epoch);
             let (inputs, source) = (self.inputs, self.source);
-            for picture in self.pool.install(|| inputs.pictures(source, rows, epoch)) {
+            let pictures = self.pool.install(|| inputs.pictures(source, rows, epoch));
+            if let Some(changed) = self.source.changed() {
+                return Err(changed.into());
+            }
+            for picture in pictures {
                 match picture {
                     Ok(pair) => pairs.push(pair),
                     Err(error) => {

@@ -10,8 +10,10 @@ use toml::Value;
 
 use crate::{
     device::Capabilities,
-    recipe::{Overrides, Recipe},
-    record::{self, Found},
+    files::{TEXT, read_file},
+    lock::Lock,
+    recipe::{Overrides, Recipe, Said},
+    record::{self, Found, Scores, State},
     say::tell,
 };
 
@@ -36,6 +38,8 @@ pub struct Resumed {
     pub run: PathBuf,
     /// Its newest whole record; none if it was stopped before the first.
     pub record: Option<Found>,
+    /// Keeps other processes from training in the folder.
+    _lock: Option<Lock>,
 }
 
 impl Resumed {
@@ -43,16 +47,42 @@ impl Resumed {
     ///
     /// # Errors
     ///
-    /// If it is no run's folder, or every record is damaged.
+    /// If it is no run's folder, another process trains in it, or every record is damaged.
     pub fn open(run: &Path) -> anyhow::Result<Self> {
         ensure!(
             run.join("recipe.toml").exists(),
             "{}: no recipe.toml; `--resume` takes the folder of a run, as `runs/shapes-1`",
             run.display()
         );
+        ensure!(
+            !run.join("state.json").exists(),
+            "{}: is a record; `--resume` takes the folder of its run",
+            run.display()
+        );
+        let lock = Some(Lock::take(run)?);
         Ok(Self {
             run: run.to_path_buf(),
             record: record::newest(run)?,
+            _lock: lock,
+        })
+    }
+
+    /// The record, if the run has come to its end: no step and no evaluation is left.
+    pub fn complete(&self) -> Option<&Found> {
+        let is_complete = |found: &&Found| {
+            let state = &found.state;
+            let last = state.step == state.steps;
+            state.complete || (last && !self.evaluation_due(state.steps))
+        };
+        self.record.as_ref().filter(is_complete)
+    }
+
+    /// Whether the evaluation of the record's step is still to be done, in a run of `steps`.
+    pub fn evaluation_due(&self, steps: u64) -> bool {
+        self.record.as_ref().is_some_and(|found| {
+            let state = &found.state;
+            let due = state.evaluation_due || (state.step == steps && !state.complete);
+            due && Scores::read(&self.run).after(state.step).is_none()
         })
     }
 
@@ -63,7 +93,8 @@ impl Resumed {
             .map_or(self.run.as_path(), |record| record.path.as_path())
     }
 
-    /// The recipe to go on with: the run's own under `overrides`, or `given`. Changes are told of on standard error.
+    /// The recipe to go on with: the run's own under `overrides`, or `given`, with what the run found out where `given`
+    /// says nothing. Changes are told of on standard error.
     ///
     /// # Errors
     ///
@@ -73,10 +104,11 @@ impl Resumed {
         given: Option<&Path>,
         overrides: &Overrides,
         allow_changes: bool,
-    ) -> anyhow::Result<Recipe> {
+    ) -> anyhow::Result<(Recipe, Said)> {
         let own = self.folder().join("recipe.toml");
         let old = Recipe::load(&own, &Overrides::default())?;
-        let new = Recipe::load(given.unwrap_or(&own), overrides)?;
+        let (mut new, said) = Recipe::load_said(given.unwrap_or(&own), overrides)?;
+        new.settle(&said, &old);
         let changed = changes(&old, &new)?;
         for change in &changed {
             tell(format_args!("changed since the record: {change}"));
@@ -94,7 +126,7 @@ impl Resumed {
                 breaking.join(", ")
             );
         }
-        Ok(new)
+        Ok((new, said))
     }
 
     /// Checks that the backend is the record's, and tells of another device.
@@ -104,7 +136,7 @@ impl Resumed {
     /// If the backend differs, unless `allow_changes`: it rounds otherwise. If `device.json` cannot be read.
     pub fn check_device(&self, now: &Capabilities, allow_changes: bool) -> anyhow::Result<()> {
         let path = self.folder().join("device.json");
-        let text = std::fs::read(&path).with_context(|| path.display().to_string())?;
+        let text = read_file(&path, TEXT)?;
         let old: Capabilities =
             serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
         ensure!(
@@ -122,35 +154,80 @@ impl Resumed {
         Ok(())
     }
 
-    /// Checks that the training sources are those of the record.
+    /// Checks that the recipe does not end before the record.
     ///
     /// # Errors
     ///
-    /// Names the source that differs, unless `allow_changes`.
+    /// If it does.
+    pub fn check_steps(&self, steps: u64) -> anyhow::Result<()> {
+        let done = self.record.as_ref().map_or(0, |found| found.state.step);
+        ensure!(
+            done <= steps,
+            "{}: the record is that of step {done}, and the recipe has {steps} steps; give as many, or more",
+            self.run.display()
+        );
+        Ok(())
+    }
+
+    /// Checks that the training sources are those of the record: their names, their samples, and the digests of paths
+    /// and captions. What changed is told of where it is allowed.
+    ///
+    /// # Errors
+    ///
+    /// Names the sources that differ, unless `allow_changes`.
     pub fn check_sources(
         &self,
         sources: &[(String, usize)],
+        digests: &[String],
         allow_changes: bool,
     ) -> anyhow::Result<()> {
         let Some(record) = &self.record else {
             return Ok(());
         };
-        let old = &record.state.sources;
-        if old == sources || allow_changes {
+        let changes = changed_sources(&record.state, sources, digests);
+        if allow_changes {
+            for change in changes {
+                tell(format_args!("changed since the record: {change}"));
+            }
             return Ok(());
         }
-        let lengths = |sources: &[(String, usize)]| {
-            let each = sources.iter().map(|(name, len)| format!("{name} ({len})"));
-            each.collect::<Vec<_>>().join(", ")
-        };
-        bail!(
-            "{}: the training samples are not those of the record: {}, now {}; bring the data back, or add \
-             `--allow-changes`",
+        ensure!(
+            changes.is_empty(),
+            "{}: the training samples are not those of the record: {}; bring the data back, or add `--allow-changes`",
             self.run.display(),
-            lengths(old),
-            lengths(sources)
+            changes.join(", ")
         );
+        Ok(())
     }
+}
+
+/// What is not as in the record, source by source.
+fn changed_sources(state: &State, sources: &[(String, usize)], digests: &[String]) -> Vec<String> {
+    let old = &state.sources;
+    let mut changes = Vec::new();
+    for place in 0..old.len().max(sources.len()) {
+        match (old.get(place), sources.get(place)) {
+            (Some((name, len)), None) => changes.push(format!("{name} ({len}) is gone")),
+            (None, Some((name, len))) => changes.push(format!("{name} ({len}) is new")),
+            (Some((old, was)), Some((name, len))) if old != name => {
+                changes.push(format!("{name} ({len}) in place of {old} ({was})"));
+            }
+            (Some((_, was)), Some((name, len))) if was != len => {
+                changes.push(format!("{name} has {len}, was {was}"));
+            }
+            (Some(_), Some((name, _))) => {
+                // A record of format 1 holds no digests.
+                let digest = state.digests.get(place);
+                if digest.is_some_and(|old| Some(old) != digests.get(place)) {
+                    changes.push(format!(
+                        "{name} has other paths or captions, or another order"
+                    ));
+                }
+            }
+            (None, None) => {}
+        }
+    }
+    changes
 }
 
 /// A key whose value differs.
@@ -239,6 +316,7 @@ mod tests {
         let resumed = Resumed {
             run: folder.path().to_path_buf(),
             record: None,
+            _lock: None,
         };
         let capabilities = |backend, name: &str| Capabilities {
             backend,

@@ -1,44 +1,57 @@
 //! A run's folder: its recipe, vocabulary, metrics, bad samples and records.
 
+mod contents;
+mod log;
+
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::Write,
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use data::SampleError;
 use fusion::{DualConfig, DualKeys};
 use serde::Serialize;
-use serde_json::{Value, json};
-use text_encoder::tokenizer::Tokenizer;
 use transformer::save;
 
+pub use contents::Contents;
+pub use log::bad_sample;
+
 use crate::{
-    device::Capabilities,
-    files::write,
-    model::{Model, WeightFiles, read_config, weights_folder},
+    files::{read_file, write},
+    lock::Lock,
+    model::Model,
     optim::AdamW,
-    recipe::{Recipe, Start},
-    record::{self, Found, Snapshot, State, Writer},
+    recipe::{Recipe, Run},
+    record::{self, Found, Score, Scores, Snapshot, State, Writer},
+    say::{command, quoted},
 };
+use log::{Log, is_at};
 
 const METRICS: &str = "metrics.jsonl";
 const BAD_SAMPLES: &str = "bad-samples.jsonl";
-const RECIPE: &str = "recipe.toml";
-const TOKENIZER: &str = "tokenizer.json";
-const DEVICE: &str = "device.json";
 
-/// The folder of one run: `recipe.toml`, `tokenizer.json`, `device.json`, `metrics.jsonl`, `bad-samples.jsonl`, and
-/// `records/`.
+/// The most bytes of the lines of a run.
+const LOG: u64 = 16 << 30;
+
+/// The folder of one run: `recipe.toml`, `tokenizer.json`, `device.json`, `metrics.jsonl`, `bad-samples.jsonl`,
+/// `scores.json`, `lock`, and `records/`.
 pub struct RunFolder {
     path: PathBuf,
-    config: Value,
-    keys: DualKeys,
-    texts: Vec<(&'static str, String)>,
+    /// The folder itself, whatever its name becomes.
+    handle: File,
+    contents: Contents,
     metrics: Log,
     bad: Log,
+    scores: Scores,
+    settings: Run,
     writer: Writer,
+    /// The step of the record that is being written, and of the newest one that is whole.
+    records: [Option<u64>; 2],
+    /// Of a folder that was made; one that is gone on in was locked before its records were read.
+    _lock: Option<Lock>,
 }
 
 impl RunFolder {
@@ -47,17 +60,14 @@ impl RunFolder {
     /// # Errors
     ///
     /// Names the file that cannot be written.
-    pub fn create(
-        recipe: &Recipe,
-        config: &DualConfig,
-        tokenizer: &Tokenizer,
-        device: &Capabilities,
-    ) -> anyhow::Result<Self> {
+    pub fn create(recipe: &Recipe, contents: Contents) -> anyhow::Result<Self> {
         let path = next_free(&recipe.run.dir, &recipe.name)?;
-        Self::at(path, recipe, config, tokenizer, device)
+        let lock = Lock::take(&path)?;
+        Self::at(path, Some(lock), recipe, contents)
     }
 
-    /// Goes on in the folder `path`, whose files become what they were at the record, or empty without one.
+    /// Goes on in the folder `path`, whose files become what they were at the record, or empty without one. What an
+    /// evaluation of the record's step found stays.
     ///
     /// # Errors
     ///
@@ -66,48 +76,53 @@ impl RunFolder {
         path: &Path,
         record: Option<&Found>,
         recipe: &Recipe,
-        config: &DualConfig,
-        tokenizer: &Tokenizer,
-        device: &Capabilities,
+        contents: Contents,
     ) -> anyhow::Result<Self> {
-        record::sweep(path, record.map_or(0, |record| record.state.step))?;
+        let step = record.map(|record| record.state.step);
+        record::sweep(path, step.unwrap_or(0))?;
+        let mut scores = Scores::read(path);
+        scores.forget_after(step)?;
+        // A record that was written after the evaluation of its step has its lines.
+        let owed = step.filter(|_| record.is_some_and(|record| record.state.evaluation_due));
         for name in [METRICS, BAD_SAMPLES] {
-            let old = match record {
-                Some(record) => {
-                    let path = record.path.join(name);
-                    fs::read(&path).with_context(|| path.display().to_string())?
-                }
+            let mut old = match record {
+                Some(record) => read_file(&record.path.join(name), LOG)?,
                 None => Vec::new(),
             };
+            if name == METRICS
+                && let Some(found) = owed.and_then(|step| scores.after(step))
+            {
+                for line in &found.lines {
+                    writeln!(old, "{line}")?;
+                }
+            }
             write(&path.join(name), &old)?;
         }
-        Self::at(path.to_path_buf(), recipe, config, tokenizer, device)
+        let mut folder = Self::at(path.to_path_buf(), None, recipe, contents)?;
+        folder.records[1] = step;
+        Ok(folder)
     }
 
     fn at(
         path: PathBuf,
+        lock: Option<Lock>,
         recipe: &Recipe,
-        config: &DualConfig,
-        tokenizer: &Tokenizer,
-        device: &Capabilities,
+        contents: Contents,
     ) -> anyhow::Result<Self> {
-        let (config, keys) = config_on_disk(recipe, config)?;
-        let texts = vec![
-            (RECIPE, recipe.to_toml()?),
-            (TOKENIZER, tokenizer.to_json()?),
-            (DEVICE, serde_json::to_string_pretty(device)?),
-        ];
-        for (name, text) in &texts {
+        for (name, text) in &contents.texts {
             write(&path.join(name), text.as_bytes())?;
         }
         Ok(Self {
+            handle: File::open(&path).with_context(|| path.display().to_string())?,
             metrics: Log::open(path.join(METRICS))?,
             bad: Log::open(path.join(BAD_SAMPLES))?,
+            scores: Scores::read(&path),
+            settings: recipe.run.clone(),
             writer: Writer::new(&path, &recipe.run),
+            records: [None; 2],
+            _lock: lock,
             path,
-            config,
-            keys,
-            texts,
+            contents,
         })
     }
 
@@ -116,13 +131,37 @@ impl RunFolder {
         &self.path
     }
 
+    /// Whose names the tensors have on disk.
+    pub fn keys(&self) -> DualKeys {
+        self.contents.config.keys
+    }
+
+    /// What the evaluations found.
+    pub fn scores(&self) -> &Scores {
+        &self.scores
+    }
+
     /// Appends one JSON line to the metrics.
     ///
     /// # Errors
     ///
     /// If the disk is full, or the folder is gone.
     pub fn log(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
-        self.metrics.append(line)
+        self.check()?;
+        self.metrics.append(&serde_json::to_string(line)?)
+    }
+
+    /// Appends what an evaluation found after a step to the metrics, and keeps that it was done.
+    ///
+    /// # Errors
+    ///
+    /// As [`log`](Self::log).
+    pub fn evaluated(&mut self, found: Score) -> anyhow::Result<()> {
+        self.check()?;
+        for line in &found.lines {
+            self.metrics.append(line)?;
+        }
+        self.scores.add(found)
     }
 
     /// Appends samples that could not be used, each with its source, place, file and reason.
@@ -131,8 +170,9 @@ impl RunFolder {
     ///
     /// As [`log`](Self::log).
     pub fn note_bad(&mut self, errors: &[SampleError]) -> anyhow::Result<()> {
+        self.check()?;
         for error in errors {
-            self.bad.append(&bad_sample(error))?;
+            self.bad.append(&bad_sample(error).to_string())?;
         }
         Ok(())
     }
@@ -148,18 +188,27 @@ impl RunFolder {
         config: &DualConfig,
         optimizer: &AdamW,
         state: State,
+        sizes: Vec<u32>,
     ) -> anyhow::Result<()> {
-        self.writer.wait()?;
-        let files = WeightFiles::of(self.keys);
+        self.check()?;
+        self.wait()?;
+        let Contents {
+            config: file,
+            texts,
+        } = &self.contents;
+        let step = state.step;
         self.writer.write(Snapshot {
-            weights: save(model, &config.bindings(self.keys))?,
-            weights_name: files.weights,
-            config: (files.config, self.config.clone()),
+            weights: save(model, &config.bindings(file.keys))?,
+            weights_name: file.weights_name(),
+            config: (file.name, file.json.clone()),
             moments: record::moments(model, optimizer),
             state,
-            texts: self.texts.clone(),
+            sizes,
+            texts: texts.clone(),
             logs: vec![(METRICS, self.metrics.bytes), (BAD_SAMPLES, self.bad.bytes)],
-        })
+        })?;
+        self.records[0] = Some(step);
+        Ok(())
     }
 
     /// Waits for the record that is being written.
@@ -167,65 +216,71 @@ impl RunFolder {
     /// # Errors
     ///
     /// As [`save`](Self::save).
-    pub fn finish(&mut self) -> anyhow::Result<()> {
-        self.writer.wait()
-    }
-}
-
-/// A sample that could not be used, as a line of `bad-samples.jsonl`.
-pub fn bad_sample(error: &SampleError) -> Value {
-    json!({
-        "source": error.origin,
-        "place": error.place.to_string(),
-        "file": error.reason.file().map(|path| path.display().to_string()),
-        "kind": error.reason.kind(),
-        "reason": error.reason.to_string(),
-    })
-}
-
-/// A file of JSON lines that only grows.
-struct Log {
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-}
-
-impl Log {
-    fn open(path: PathBuf) -> anyhow::Result<Self> {
-        let open = || -> std::io::Result<(File, u64)> {
-            let file = OpenOptions::new().create(true).append(true).open(&path)?;
-            let bytes = file.metadata()?.len();
-            Ok((file, bytes))
-        };
-        let (file, bytes) = open().with_context(|| path.display().to_string())?;
-        Ok(Self { path, file, bytes })
-    }
-
-    fn append(&mut self, line: &impl Serialize) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string(line)?;
-        text.push('\n');
-        self.file
-            .write_all(text.as_bytes())
-            .with_context(|| self.path.display().to_string())?;
-        self.bytes += text.len() as u64;
+    pub fn wait(&mut self) -> anyhow::Result<()> {
+        if let Err(error) = self.writer.wait() {
+            self.check()?;
+            return Err(error);
+        }
+        self.records[1] = self.records[0].take().or(self.records[1]);
         Ok(())
     }
-}
 
-/// The config file of a record: the pretrained folder's own, or transformers'.
-fn config_on_disk(recipe: &Recipe, config: &DualConfig) -> anyhow::Result<(Value, DualKeys)> {
-    if let Some(Start::Pretrained(folder)) = recipe.model.start() {
-        let folder = weights_folder(folder.as_path())?;
-        let (_, keys) = read_config(&folder)?;
-        if matches!(keys, DualKeys::OpenClip | DualKeys::OpenClipCustom) {
-            let path = folder.join("open_clip_config.json");
-            let text = fs::read(&path).with_context(|| path.display().to_string())?;
-            return Ok((serde_json::from_slice(&text)?, keys));
+    /// Waits for the last record, and leaves those that the recipe wants.
+    ///
+    /// # Errors
+    ///
+    /// As [`save`](Self::save).
+    pub fn finish(&mut self) -> anyhow::Result<()> {
+        self.wait()?;
+        record::prune(&self.path, &self.settings)
+    }
+
+    /// Checks that the folder is where it was, and the files that grow in it.
+    fn check(&mut self) -> anyhow::Result<()> {
+        if !is_at(&self.handle, &self.path) {
+            return Err(self.gone());
+        }
+        for log in [&self.metrics, &self.bad] {
+            ensure!(
+                is_at(&log.file, &log.path),
+                "{}: was deleted or replaced while the run wrote to it{}",
+                log.path.display(),
+                last_record(self.records[1], &self.path)
+            );
+        }
+        Ok(())
+    }
+
+    /// What became of the folder.
+    fn gone(&mut self) -> anyhow::Error {
+        if self.writer.wait().is_ok() {
+            self.records[1] = self.records[0].take().or(self.records[1]);
+        }
+        let link = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
+        let now = fs::read_link(link)
+            .ok()
+            .filter(|now| is_at(&self.handle, now));
+        let (place, whole) = (self.path.display(), self.records[1]);
+        match now {
+            Some(now) => anyhow::anyhow!(
+                "{place}: was moved to {} while the run wrote to it{}",
+                now.display(),
+                last_record(whole, &now)
+            ),
+            None => anyhow::anyhow!("{place}: was deleted or moved away while the run wrote to it"),
         }
     }
-    config
-        .to_hf()
-        .context("these sizes have no transformers config; this is a defect")
+}
+
+/// Where a run can be taken up again.
+fn last_record(step: Option<u64>, run: &Path) -> String {
+    match step {
+        Some(step) => format!(
+            "; its last whole record is that of step {step}: {} goes on from there",
+            command(&format!("train --resume {}", quoted(run)))
+        ),
+        None => "; it has no record yet".to_owned(),
+    }
 }
 
 fn next_free(dir: &Path, name: &str) -> anyhow::Result<PathBuf> {

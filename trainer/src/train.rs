@@ -2,32 +2,30 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
-use data::Source;
+use data::{Ledger, Source};
 
 use crate::{
-    corpus::{self, Inputs, Joined},
+    corpus::{self, Joined},
     device::Capabilities,
-    eval,
-    loader::{Position, mixture},
-    model,
+    early, eval,
+    input::Setup,
+    loader::{Loader, Position, mixture},
+    model::{self, Model},
     optim::{AdamW, AdamWConfig},
-    recipe::{Overrides, Recipe},
-    record,
+    recipe::{Overrides, Recipe, Said},
+    record::{self, Found},
     resume::Resumed,
-    run::RunFolder,
+    run::{Contents, RunFolder},
     say::{say, tell},
-    training::Training,
-    vocabulary,
+    signals,
+    training::{Clock, Training, longer},
+    watched::{self, Watched},
+    zero_shot,
 };
 
 /// Options of `train`.
@@ -38,12 +36,12 @@ pub struct TrainArgs {
     /// Sets a key of the recipe, as in train.lr=3e-4; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// A table, JSON lines, tar shards (`'train-{000..041}.tar'`) or a folder of classes to train on, in place of the
-    /// recipe's sources; may be repeated.
-    #[arg(long, value_name = "SOURCE", requires = "val")]
+    /// Tables, JSON, Parquet, tar shards (`train-*.tar`) or folders of pictures to train on, in place of the recipe's
+    /// sources.
+    #[arg(long, value_name = "SOURCE", num_args = 1..)]
     train: Vec<PathBuf>,
-    /// The same to evaluate on; may be repeated.
-    #[arg(long, value_name = "SOURCE")]
+    /// The same to evaluate on.
+    #[arg(long, value_name = "SOURCE", num_args = 1..)]
     val: Vec<PathBuf>,
     /// Goes on with the run in this folder, from its newest whole record.
     #[arg(long, value_name = "RUN")]
@@ -57,6 +55,26 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
+    /// The options with the recipe in its place: `--val a.csv recipe.toml` reads as if it were a source.
+    fn with_recipe(&self) -> Self {
+        let mut args = self.clone();
+        for sources in [&mut args.val, &mut args.train] {
+            let is_recipe = |path: &mut PathBuf| path.extension().is_some_and(|e| e == "toml");
+            if args.recipe.is_none() && sources.len() > 1 {
+                args.recipe = sources.pop_if(is_recipe);
+            }
+        }
+        args
+    }
+
+    fn recipe(&self, resumed: Option<&Resumed>) -> anyhow::Result<(Recipe, Said)> {
+        let given = self.recipe.as_deref();
+        Ok(match resumed {
+            None => Recipe::load_said(given.unwrap_or(Path::new("default")), &self.overrides())?,
+            Some(resumed) => resumed.recipe(given, &self.overrides(), self.allow_changes)?,
+        })
+    }
+
     fn overrides(&self) -> Overrides {
         let strict = self.strict.then(|| "data.strict=true".to_owned());
         Overrides {
@@ -73,42 +91,193 @@ impl TrainArgs {
 ///
 /// Names the file, key or row, and the remedy.
 pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
+    let args = &args.with_recipe();
     let resumed = args.resume.as_deref().map(Resumed::open).transpose()?;
-    let given = args.recipe.as_deref();
-    let recipe = match &resumed {
-        None => Recipe::load(given.unwrap_or(Path::new("default")), &args.overrides())?,
-        Some(resumed) => resumed.recipe(given, &args.overrides(), args.allow_changes)?,
-    };
-    let record = resumed.as_ref().and_then(|resumed| resumed.record.as_ref());
-    if let Some(found) = record.filter(|found| found.state.complete) {
-        say(format_args!(
-            "the run is complete, at step {}: {}",
-            found.state.step,
-            found.path.display()
-        ));
+    let resumed = resumed.as_ref();
+    let (mut recipe, said) = args.recipe(resumed)?;
+    if !args.allow_changes && is_complete(resumed, &recipe) {
         return Ok(());
     }
     let capabilities = Capabilities::of(device);
-    tell(format_args!("{capabilities}"));
-    if let Some(resumed) = &resumed {
+    tell(&capabilities);
+    if let Some(resumed) = resumed {
         resumed.check_device(&capabilities, args.allow_changes)?;
     }
-    let opened = corpus::open(&recipe.data.train, &recipe)?;
-    let source = Joined::new(opened.sources);
-    let sources = source.lengths();
-    if let Some(resumed) = &resumed {
-        resumed.check_sources(&sources, args.allow_changes)?;
+    let data = Data::open(&recipe, resumed, args.allow_changes)?;
+    let samples = mixture(&data.source, &recipe).epoch_len();
+    let record = resumed.and_then(|resumed| resumed.record.as_ref());
+    if record.is_none() {
+        recipe.fit(&said, samples).iter().for_each(tell);
     }
-    let validation = corpus::open(&recipe.data.val, &recipe)?.sources;
-    eval::not_empty(&validation)?;
-    let steps = recipe.total_steps(mixture(&source, &recipe).epoch_len())?;
-    let tokenizer = match record {
-        None => vocabulary::tokenizer(&recipe, &source)?,
-        Some(found) => vocabulary::saved(&recipe, &found.path.join("tokenizer.json"))?,
+    let steps = recipe.total_steps(samples)?;
+    if let Some(resumed) = resumed {
+        resumed.check_steps(steps)?;
+    }
+    let state = record.map(|found| &found.state);
+    if state.is_some_and(|state| state.step == steps) && is_complete(resumed, &recipe) {
+        return Ok(());
+    }
+    let run = Start {
+        recipe,
+        resumed,
+        data,
+        steps,
+        allow_changes: args.allow_changes,
     };
-    let config = model::config_of(&recipe, tokenizer.vocab_size())?;
-    let model = model::build(&recipe, &config, record.map(|found| &*found.path), device)?;
-    vocabulary::check(&tokenizer, &config.text)?;
+    run.train(&capabilities, device)
+}
+
+/// A run that can be set up.
+struct Start<'a> {
+    recipe: Recipe,
+    resumed: Option<&'a Resumed>,
+    data: Data,
+    steps: u64,
+    allow_changes: bool,
+}
+
+impl Start<'_> {
+    /// Makes the model, the batches and the folder, in this order, and trains.
+    fn train(self, capabilities: &Capabilities, device: &Device) -> anyhow::Result<()> {
+        let Self {
+            mut recipe,
+            resumed,
+            data,
+            steps,
+            allow_changes,
+        } = self;
+        let source = &data.source;
+        let record = resumed.and_then(|resumed| resumed.record.as_ref());
+        let state = record.map(|found| &found.state);
+        let setup = match record {
+            None => Setup::new(&mut recipe, Some(source), capabilities.memory, device)?,
+            Some(found) => Setup::of_record(&recipe, &found.path, device)?,
+        };
+        setup.told.iter().for_each(tell);
+        let optimizer = optimizer(&recipe, &setup.model, record, device)?;
+        let contents = Contents::new(&recipe, &setup, capabilities)?;
+        let Setup {
+            model,
+            config,
+            inputs,
+            ..
+        } = setup;
+        let before = match record.filter(|_| !allow_changes) {
+            Some(found) => found.sizes()?,
+            None => Vec::new(),
+        };
+        let watched = Watched::new(source, before);
+        let position = state.map_or_else(Position::default, |state| state.position);
+        let loader = Loader::new(&watched, &inputs, &recipe, position)?;
+        // What can fail before a step has failed by now: from here on there is a folder.
+        let mut folder = match resumed {
+            None => RunFolder::create(&recipe, contents)?,
+            Some(resumed) => RunFolder::reopen(&resumed.run, record, &recipe, contents)?,
+        };
+        if record.is_none() {
+            folder.note_bad(data.skipped.errors())?;
+        }
+        tell(format_args!(
+            "{}: {} pairs, {:.1} M parameters, {steps} steps of {}; {}",
+            recipe.name,
+            source.len(),
+            model::parameter_count(&model) as f64 / 1e6,
+            recipe.train.batch,
+            folder.path().display()
+        ));
+        if let Some(state) = state {
+            tell(format_args!("going on after step {}", state.step));
+        }
+        Training {
+            recipe: &recipe,
+            config: &config,
+            inputs: &inputs,
+            device,
+            folder,
+            source: &watched,
+            sources: source.lengths(),
+            digests: data.digests,
+            validation: &data.validation,
+            labelled: &data.labelled,
+            first: state.map_or(0, |state| state.step),
+            steps,
+            position,
+            evaluation_due: resumed.is_some_and(|resumed| resumed.evaluation_due(steps)),
+            clock: Clock::after(Duration::from_secs_f64(
+                state.map_or(0.0, |state| state.seconds),
+            )),
+            stop: signals::stop_flag()?,
+            saved: state.map(|state| state.step),
+        }
+        .run(model, optimizer, loader)
+    }
+}
+
+/// Says that a run is complete, if it is.
+fn is_complete(resumed: Option<&Resumed>, recipe: &Recipe) -> bool {
+    let complete = resumed.and_then(|resumed| Some((&resumed.run, resumed.complete()?)));
+    if let Some((run, found)) = complete {
+        let step = found.state.step;
+        say(format_args!(
+            "the run is complete, at step {step}: {}\nto train it for as long again: {}",
+            found.path.display(),
+            longer(run, &recipe.train, step)
+        ));
+    }
+    complete.is_some()
+}
+
+/// What a run is trained and evaluated on.
+struct Data {
+    source: Joined,
+    digests: Vec<String>,
+    /// Rows that cannot be used.
+    skipped: Ledger,
+    validation: Vec<Box<dyn Source>>,
+    /// The same with the classes of pictures for captions, where the recipe asks for them.
+    labelled: Vec<Box<dyn Source>>,
+}
+
+impl Data {
+    /// Opens the sources of a recipe and a sample of their pictures; those of training must be what they were, unless
+    /// `allow_changes`.
+    fn open(
+        recipe: &Recipe,
+        resumed: Option<&Resumed>,
+        allow_changes: bool,
+    ) -> anyhow::Result<Self> {
+        let opened = corpus::open(&recipe.data.train, recipe)?;
+        let source = Joined::new(opened.sources);
+        let digests: Vec<_> = source
+            .sources()
+            .iter()
+            .map(|source| watched::digest(source.as_ref()))
+            .collect();
+        if let Some(resumed) = resumed {
+            resumed.check_sources(&source.lengths(), &digests, allow_changes)?;
+        }
+        let validation = corpus::open(&recipe.data.val, recipe)?.sources;
+        eval::not_empty(&validation)?;
+        for source in source.sources().iter().chain(&validation) {
+            early::pictures(source.as_ref(), recipe)?;
+        }
+        Ok(Self {
+            labelled: zero_shot::labelled(recipe)?,
+            source,
+            digests,
+            skipped: opened.skipped,
+            validation,
+        })
+    }
+}
+
+/// The optimizer of a model, at the start or as a record has it.
+fn optimizer(
+    recipe: &Recipe,
+    model: &Model,
+    record: Option<&Found>,
+    device: &Device,
+) -> anyhow::Result<AdamW> {
     let settings = &recipe.train;
     let mut optimizer = AdamW::new(AdamWConfig {
         betas: settings.betas,
@@ -117,58 +286,7 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     });
     if let Some(found) = record {
         let updates = found.state.optimizer_steps;
-        record::optimizer(&found.path, &model, &mut optimizer, updates, device)?;
+        record::optimizer(&found.path, model, &mut optimizer, updates, device)?;
     }
-    let mut folder = match &resumed {
-        None => RunFolder::create(&recipe, &config, &tokenizer, &capabilities)?,
-        Some(resumed) => RunFolder::reopen(
-            &resumed.run,
-            record,
-            &recipe,
-            &config,
-            &tokenizer,
-            &capabilities,
-        )?,
-    };
-    if record.is_none() {
-        folder.note_bad(opened.skipped.errors())?;
-    }
-    let tokenizer = vocabulary::padded(tokenizer, &config.text);
-    let inputs = Inputs::new(&recipe, config.vision.image_size, &config.text, tokenizer);
-    let start = record.map(|found| found.state.clone());
-    tell(format_args!(
-        "{}: {} pairs, {:.1} M parameters, {steps} steps of {}; {}",
-        recipe.name,
-        source.len(),
-        model::parameter_count(&model) as f64 / 1e6,
-        recipe.train.batch,
-        folder.path().display()
-    ));
-    if let Some(state) = &start {
-        tell(format_args!("going on after step {}", state.step));
-    }
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = Arc::clone(&stop);
-    ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
-        .context("installing the Ctrl-C handler")?;
-    Training {
-        recipe: &recipe,
-        config: &config,
-        inputs: &inputs,
-        device,
-        folder,
-        sources,
-        first: start.as_ref().map_or(0, |state| state.step),
-        steps,
-        position: start
-            .as_ref()
-            .map_or_else(Position::default, |s| s.position),
-        trained: Duration::from_secs_f64(start.map_or(0.0, |state| state.seconds)),
-        waited: Duration::ZERO,
-        saving: Duration::ZERO,
-        saved: Instant::now(),
-        score: None,
-        stop,
-    }
-    .run(model, optimizer, &source, &validation)
+    Ok(optimizer)
 }

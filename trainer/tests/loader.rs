@@ -3,13 +3,16 @@
 
 use std::{fs, path::Path};
 
+use fusion::DualConfig;
 use tempfile::TempDir;
 use text_encoder::{TextConfig, tokenizer::Tokenizer};
 use trainer::{
     corpus::{self, HostBatch, Inputs, Joined},
     loader::{Loader, Position},
     recipe::{Overrides, Recipe},
+    watched::Watched,
 };
+use vision_encoder::{VisionConfig, image::PreprocessorConfig};
 
 const IMAGES: [&str; 6] = [
     "good.png",
@@ -101,8 +104,11 @@ fn batches(folder: &Path, set: &[&str], from: Position) -> Vec<(Vec<HostBatch>, 
     )
     .unwrap();
     let text = TextConfig::clip(600, 32, 32, 1);
-    let inputs = Inputs::new(&recipe, 24, &text, tokenizer);
-    let mut loader = Loader::new(&source, &inputs, &recipe, from).unwrap();
+    let config = DualConfig::clip(VisionConfig::clip(24, 8, 32, 1), text, 32);
+    let preprocessing = PreprocessorConfig::clip(24);
+    let inputs = Inputs::new(&recipe, &preprocessing, &config, 32, tokenizer).unwrap();
+    let watched = Watched::new(&source, Vec::new());
+    let mut loader = Loader::new(&watched, &inputs, &recipe, from).unwrap();
     let next = |_| {
         let Ok(batch) = loader.next_batch() else {
             panic!("no batch");

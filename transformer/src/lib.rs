@@ -4,6 +4,7 @@ mod activation;
 mod attention;
 mod block;
 mod block_keys;
+pub mod config;
 mod dropout;
 pub mod guard;
 pub mod host;
@@ -16,8 +17,12 @@ pub use activation::Activation;
 pub use attention::{Attention, AttentionConfig, Core};
 pub use block::{Block, BlockConfig, NormOrder};
 pub use block_keys::BlockKeys;
+pub use config::{ConfigError, Section};
 pub use dropout::dropout;
 pub use mlp::Mlp;
 pub use norm::LayerNorm;
 pub use pooled::{POOLED, pick_token};
-pub use weights::{Binding, Bindings, Layout, Weights, WeightsError, load, save, save_gradients};
+pub use weights::{
+    Binding, Bindings, Entry, Layout, Loaded, Stored, TensorSource, Weights, WeightsError,
+    check_keys, load, load_from, save, save_gradients,
+};

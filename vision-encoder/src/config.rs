@@ -1,8 +1,13 @@
-//! Sizes of a vision transformer, and how the families' config files spell them.
+//! Sizes of a vision transformer.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use transformer::{Activation, AttentionConfig, BlockConfig};
+use transformer::{
+    Activation, AttentionConfig, BlockConfig, ConfigError,
+    config::{
+        dropped_share, elements, heads_divide, limits, linear_parameters, positive_share, sum,
+        within,
+    },
+};
 
 /// How the tokens become one feature.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,28 +78,6 @@ pub struct VisionConfig {
     pub patch_dropout: f64,
 }
 
-/// Why a config cannot be used. The caller adds the file's name.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConfigError {
-    /// Not the JSON this family writes.
-    #[error("{0}")]
-    Json(#[from] serde_json::Error),
-    /// A value this crate has no model for.
-    #[error("`{key}` is {found}; supported: {supported}")]
-    Unsupported {
-        /// The key.
-        key: String,
-        /// What it says.
-        found: String,
-        /// What it may say.
-        supported: &'static str,
-    },
-    /// Two sizes do not fit each other.
-    #[error("{0}")]
-    Sizes(String),
-}
-
 impl VisionConfig {
     /// CLIP's vision tower of the given sizes, as open_clip builds it from scratch: class token,
     /// pre-norm, exact gelu, epsilon 1e-5, four times as wide inside.
@@ -144,12 +127,12 @@ impl VisionConfig {
 
     /// Patches along a side.
     pub fn grid(&self) -> usize {
-        self.image_size / self.patch_size
+        self.image_size / self.patch_size.max(1)
     }
 
     /// Tokens of a picture, class token included.
     pub fn tokens(&self) -> usize {
-        self.grid().pow(2) + usize::from(self.class_token)
+        self.grid().saturating_pow(2) + usize::from(self.class_token)
     }
 
     /// One block of the tower.
@@ -169,198 +152,97 @@ impl VisionConfig {
         }
     }
 
-    /// Checks that the sizes fit each other.
+    /// Elements of all parameters, in closed form: nothing is built.
+    pub fn parameters(&self) -> u64 {
+        let d_model = self.d_model;
+        let norm = |wanted: bool| if wanted { elements(&[2, d_model]) } else { 0 };
+        let patch = elements(&[self.channels, self.patch_size, self.patch_size]);
+        let patch = usize::try_from(patch).unwrap_or(usize::MAX);
+        sum(&[
+            linear_parameters(patch, d_model, self.patch_bias),
+            if self.class_token { d_model as u64 } else { 0 },
+            elements(&[self.tokens(), d_model]),
+            norm(self.pre_norm),
+            self.block()
+                .parameters()
+                .saturating_mul(self.n_layers as u64),
+            norm(self.token_norm),
+            if self.pooling == Pooling::Attention {
+                self.pool_parameters()
+            } else {
+                0
+            },
+            norm(self.pooled_norm),
+            self.d_output.map_or(0, |d_output| {
+                linear_parameters(d_model, d_output, self.output_bias)
+            }),
+        ])
+    }
+
+    /// The learned query, and a block without its first norm.
+    fn pool_parameters(&self) -> u64 {
+        let attention = AttentionConfig::new(self.d_model, self.n_heads);
+        let block = BlockConfig::new(attention, self.d_hidden).parameters();
+        block.saturating_sub(self.d_model as u64)
+    }
+
+    /// Checks that the sizes are within bounds and fit each other.
+    ///
+    /// # Errors
+    ///
+    /// Names the field.
     pub fn checked(self) -> Result<Self, ConfigError> {
-        let positive = [
-            ("image_size", self.image_size),
-            ("patch_size", self.patch_size),
-            ("d_model", self.d_model),
-            ("n_heads", self.n_heads),
-            ("d_hidden", self.d_hidden),
-            ("channels", self.channels),
+        self.checked_as(&str::to_string)
+    }
+
+    /// As [`checked`](Self::checked), for sizes that were read from a file: `key` says by which key a field was read.
+    ///
+    /// # Errors
+    ///
+    /// Names the key.
+    pub fn checked_as(self, key: &dyn Fn(&str) -> String) -> Result<Self, ConfigError> {
+        let sizes = [
+            ("image_size", self.image_size, limits::IMAGE_SIZE),
+            ("patch_size", self.patch_size, limits::IMAGE_SIZE),
+            ("channels", self.channels, limits::CHANNELS),
+            ("d_model", self.d_model, limits::WIDTH),
+            ("n_layers", self.n_layers, limits::LAYERS),
+            ("n_heads", self.n_heads, limits::WIDTH),
+            ("d_hidden", self.d_hidden, limits::HIDDEN),
+            ("d_output", self.d_output.unwrap_or(1), limits::VOCABULARY),
         ];
-        if let Some((name, _)) = positive.iter().find(|(_, size)| *size == 0) {
-            return Err(ConfigError::Sizes(format!("{name} must be at least 1")));
+        for (field, size, bounds) in sizes {
+            within(|| key(field), size, &bounds)?;
         }
         if self.patch_size > self.image_size {
-            return Err(ConfigError::Sizes(format!(
-                "patch_size {} is larger than image_size {}",
-                self.patch_size, self.image_size
-            )));
+            let supported = format!("1 to {}, the side of the picture", self.image_size);
+            let found = self.patch_size;
+            return Err(ConfigError::out_of_bounds(
+                key("patch_size"),
+                found,
+                supported,
+            ));
         }
-        if !self.d_model.is_multiple_of(self.n_heads) {
-            return Err(ConfigError::Sizes(format!(
-                "n_heads {} does not divide d_model {}",
-                self.n_heads, self.d_model
-            )));
+        if !limits::PATCHES.contains(&self.grid().pow(2)) {
+            let most = self.patch_size * limits::PATCHES.end().isqrt();
+            let supported = format!("up to {most} with patches of {}", self.patch_size);
+            let found = self.image_size;
+            return Err(ConfigError::out_of_bounds(
+                key("image_size"),
+                found,
+                supported,
+            ));
+        }
+        let width = || key("d_model");
+        heads_divide(|| key("n_heads"), self.n_heads, width, self.d_model)?;
+        positive_share(|| key("norm_epsilon"), self.norm_epsilon)?;
+        for (field, share) in [
+            ("dropout", self.dropout),
+            ("attention_dropout", self.attention_dropout),
+            ("patch_dropout", self.patch_dropout),
+        ] {
+            dropped_share(|| key(field), share)?;
         }
         Ok(self)
-    }
-
-    /// The `vision_config` of a transformers CLIP and the model's `projection_dim`.
-    pub fn from_hf_clip(json: &Value, projection_dim: usize) -> Result<Self, ConfigError> {
-        let hf = HfVision::over(
-            HfVision {
-                hidden_act: "quick_gelu".into(),
-                layer_norm_eps: 1e-5,
-                patch_size: 32,
-                ..HfVision::default()
-            },
-            json,
-        )?;
-        let base = Self::clip(
-            hf.image_size,
-            hf.patch_size,
-            hf.hidden_size,
-            hf.num_hidden_layers,
-        );
-        Self {
-            d_output: Some(projection_dim),
-            ..hf.fill(base)?
-        }
-        .checked()
-    }
-
-    /// The `vision_config` of a transformers SigLIP.
-    pub fn from_hf_siglip(json: &Value) -> Result<Self, ConfigError> {
-        let hf = HfVision::over(
-            HfVision {
-                hidden_act: "gelu_pytorch_tanh".into(),
-                layer_norm_eps: 1e-6,
-                ..HfVision::default()
-            },
-            json,
-        )?;
-        if json.get("vision_use_head") == Some(&Value::Bool(false)) {
-            return Err(ConfigError::Unsupported {
-                key: "vision_use_head".into(),
-                found: "false".into(),
-                supported: "true (the attention-pooling head)",
-            });
-        }
-        let base = Self::siglip(
-            hf.image_size,
-            hf.patch_size,
-            hf.hidden_size,
-            hf.num_hidden_layers,
-        );
-        hf.fill(base)?.checked()
-    }
-
-    /// A transformers ViT image classifier's `config.json`.
-    pub fn from_hf_vit(json: &Value) -> Result<Self, ConfigError> {
-        let hf = HfVision::over(
-            HfVision {
-                hidden_act: "gelu".into(),
-                layer_norm_eps: 1e-12,
-                ..HfVision::default()
-            },
-            json,
-        )?;
-        // The number of classes is the size of the label table; without one transformers makes two.
-        let classes = json
-            .get("num_labels")
-            .and_then(Value::as_u64)
-            .map(|n| n as usize)
-            .or_else(|| {
-                json.get("id2label")
-                    .and_then(Value::as_object)
-                    .map(|map| map.len())
-            })
-            .unwrap_or(2);
-        let base = Self::clip(
-            hf.image_size,
-            hf.patch_size,
-            hf.hidden_size,
-            hf.num_hidden_layers,
-        );
-        Self {
-            patch_bias: true,
-            pre_norm: false,
-            token_norm: true,
-            pooled_norm: false,
-            qkv_bias: hf.qkv_bias,
-            d_output: Some(classes),
-            output_bias: true,
-            ..hf.fill(base)?
-        }
-        .checked()
-    }
-}
-
-/// What transformers calls an activation.
-pub(crate) fn hf_activation(name: &str) -> Result<Activation, ConfigError> {
-    serde_json::from_value(Value::String(name.to_string())).map_err(|_| ConfigError::Unsupported {
-        key: "hidden_act".into(),
-        found: format!("\"{name}\""),
-        supported: "gelu, quick_gelu, gelu_pytorch_tanh, gelu_new, relu",
-    })
-}
-
-/// The keys the transformers families share; bookkeeping keys are passed over.
-#[derive(Serialize, Deserialize)]
-struct HfVision {
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    num_channels: usize,
-    image_size: usize,
-    patch_size: usize,
-    hidden_act: String,
-    layer_norm_eps: f64,
-    qkv_bias: bool,
-    attention_dropout: f64,
-    hidden_dropout_prob: f64,
-    attention_probs_dropout_prob: f64,
-}
-
-impl Default for HfVision {
-    fn default() -> Self {
-        Self {
-            hidden_size: 768,
-            intermediate_size: 3072,
-            num_hidden_layers: 12,
-            num_attention_heads: 12,
-            num_channels: 3,
-            image_size: 224,
-            patch_size: 16,
-            hidden_act: String::new(),
-            layer_norm_eps: 0.0,
-            qkv_bias: true,
-            attention_dropout: 0.0,
-            hidden_dropout_prob: 0.0,
-            attention_probs_dropout_prob: 0.0,
-        }
-    }
-}
-
-impl HfVision {
-    /// `json` over the defaults of its class: the same key has other defaults in other classes.
-    fn over(defaults: Self, json: &Value) -> Result<Self, ConfigError> {
-        let mut merged = serde_json::to_value(defaults)?;
-        if let (Some(merged), Some(given)) = (merged.as_object_mut(), json.as_object()) {
-            for (key, value) in merged.iter_mut() {
-                if let Some(given) = given.get(key) {
-                    *value = given.clone();
-                }
-            }
-        }
-        Ok(serde_json::from_value(merged)?)
-    }
-
-    fn fill(&self, base: VisionConfig) -> Result<VisionConfig, ConfigError> {
-        Ok(VisionConfig {
-            channels: self.num_channels,
-            n_heads: self.num_attention_heads,
-            d_hidden: self.intermediate_size,
-            activation: hf_activation(&self.hidden_act)?,
-            norm_epsilon: self.layer_norm_eps,
-            dropout: self.hidden_dropout_prob,
-            attention_dropout: self
-                .attention_dropout
-                .max(self.attention_probs_dropout_prob),
-            ..base
-        })
     }
 }

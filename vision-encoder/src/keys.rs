@@ -13,6 +13,8 @@ pub enum VisionKeys {
     HfVit,
     /// OpenAI's and open_clip's CLIP: `visual.…`.
     OpenClip,
+    /// timm's SigLIP in open_clip: `visual.trunk.…`.
+    OpenClipTimm,
     /// timm: no prefix.
     Timm,
 }
@@ -64,7 +66,8 @@ impl VisionKeys {
                 pooled_norm: "visual.ln_post",
                 projection: "visual.proj",
             },
-            Self::Timm => Names {
+            // Its keys are prefixed as a whole.
+            Self::Timm | Self::OpenClipTimm => Names {
                 class_token: ("cls_token", Layout::Unsqueezed(2)),
                 patches: "patch_embed.proj",
                 positions: ("pos_embed", Layout::Unsqueezed(1)),
@@ -96,7 +99,10 @@ impl VisionConfig {
         }
         self.bind_head(&mut bindings, &names, keys);
         bindings.ignore("embeddings.position_ids");
-        bindings
+        match keys {
+            VisionKeys::OpenClipTimm => bindings.prefix_keys("visual.trunk."),
+            _ => bindings,
+        }
     }
 
     fn bind_embed(&self, bindings: &mut Bindings, names: &Names) {
@@ -132,22 +138,7 @@ impl VisionConfig {
             bindings.norm("head.token_norm", names.token_norm);
         }
         if self.pooling == Pooling::Attention {
-            let (path, key) = ("head.attention_pool", "vision_model.head");
-            bindings.bind(
-                format!("{path}.probe"),
-                format!("{key}.probe"),
-                Layout::Unsqueezed(2),
-            );
-            bindings.fused_qkv(
-                &format!("{path}.attention"),
-                &format!("{key}.attention.in_proj_weight"),
-                Some(&format!("{key}.attention.in_proj_bias")),
-            );
-            let output = format!("{key}.attention.out_proj");
-            bindings.linear(&format!("{path}.attention.output"), &output, true);
-            bindings.norm(&format!("{path}.norm"), &format!("{key}.layernorm"));
-            bindings.linear(&format!("{path}.mlp.fc1"), &format!("{key}.mlp.fc1"), true);
-            bindings.linear(&format!("{path}.mlp.fc2"), &format!("{key}.mlp.fc2"), true);
+            bind_pool(bindings, keys);
         }
         if self.pooled_norm {
             bindings.norm("head.pooled_norm", names.pooled_norm);
@@ -161,5 +152,32 @@ impl VisionConfig {
                 _ => bindings.linear("head.projection", names.projection, self.output_bias),
             }
         }
+    }
+}
+
+/// Binds the pooling by attention.
+fn bind_pool(bindings: &mut Bindings, keys: VisionKeys) {
+    let path = "head.attention_pool";
+    let attention = format!("{path}.attention");
+    let (probe, output, norm, mlp) = match keys {
+        VisionKeys::Timm | VisionKeys::OpenClipTimm => {
+            let key = |name: &str| format!("attn_pool.{name}");
+            bindings.linear(&format!("{attention}.query"), &key("q"), true);
+            bindings.fused_kv(&attention, &key("kv.weight"), &key("kv.bias"));
+            (key("latent"), key("proj"), key("norm"), key("mlp"))
+        }
+        _ => {
+            let key = |name: &str| format!("vision_model.head.{name}");
+            let bias = key("attention.in_proj_bias");
+            bindings.fused_qkv(&attention, &key("attention.in_proj_weight"), Some(&bias));
+            let output = key("attention.out_proj");
+            (key("probe"), output, key("layernorm"), key("mlp"))
+        }
+    };
+    bindings.bind(format!("{path}.probe"), probe, Layout::Unsqueezed(2));
+    bindings.linear(&format!("{attention}.output"), &output, true);
+    bindings.norm(&format!("{path}.norm"), &norm);
+    for map in ["fc1", "fc2"] {
+        bindings.linear(&format!("{path}.mlp.{map}"), &format!("{mlp}.{map}"), true);
     }
 }

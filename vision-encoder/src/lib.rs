@@ -3,15 +3,17 @@
 mod config;
 mod embed;
 mod head;
+mod hf;
 pub mod image;
 mod keys;
 mod open;
 mod position;
 mod vit;
 
-pub use config::{ConfigError, ImageSize, Pooling, VisionConfig};
+pub use config::{ImageSize, Pooling, VisionConfig};
 pub use embed::PatchEmbed;
 pub use head::{AttentionPool, VisionHead};
 pub use keys::VisionKeys;
 pub use position::resample_positions;
+pub use transformer::ConfigError;
 pub use vit::{VisionEncoder, VisionTransformer};

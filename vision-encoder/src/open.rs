@@ -1,141 +1,281 @@
 //! The config files of open_clip and timm.
 
-use serde::Deserialize;
 use serde_json::Value;
-use transformer::Activation;
+use transformer::{
+    Activation, ConfigError, Section,
+    config::{limits, within},
+};
 
-use crate::{ConfigError, Pooling, VisionConfig};
+use crate::{Pooling, VisionConfig};
 
-/// open_clip's `vision_cfg`. A key this crate does not know would change the model silently, so
-/// it is an error.
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct OpenClipVision {
-    layers: usize,
-    width: usize,
-    head_width: usize,
-    mlp_ratio: f64,
-    patch_size: usize,
-    image_size: usize,
-    ls_init_value: Option<f64>,
-    patch_dropout: f64,
-    pool_type: String,
-    no_ln_pre: bool,
-    final_ln_after_pool: bool,
-    norm_kwargs: NormKwargs,
-    act_kwargs: ActKwargs,
-}
-
-impl Default for OpenClipVision {
-    fn default() -> Self {
-        Self {
-            layers: 12,
-            width: 768,
-            head_width: 64,
-            mlp_ratio: 4.0,
-            patch_size: 16,
-            image_size: 224,
-            ls_init_value: None,
-            patch_dropout: 0.0,
-            pool_type: "tok".into(),
-            no_ln_pre: false,
-            final_ln_after_pool: false,
-            norm_kwargs: NormKwargs::default(),
-            act_kwargs: ActKwargs::default(),
-        }
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct NormKwargs {
-    eps: Option<f64>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ActKwargs {
-    approximate: Option<String>,
-}
+/// The keys of open_clip's towers. One that is not known would change the model silently, so it is an error.
+const OPEN_CLIP: [&str; 32] = [
+    "act_kwargs",
+    "attentional_pool",
+    "attn_pooler_heads",
+    "attn_pooler_queries",
+    "block_type",
+    "final_ln_after_pool",
+    "head_width",
+    "image_size",
+    "layers",
+    "ls_init_value",
+    "mlp_ratio",
+    "no_ln_pre",
+    "norm_kwargs",
+    "output_tokens",
+    "patch_dropout",
+    "patch_size",
+    "pool_type",
+    "pos_embed_type",
+    "qk_norm",
+    "scale_attn",
+    "scale_attn_inner",
+    "scale_fc",
+    "scale_heads",
+    "scaled_cosine_attn",
+    "timm_drop",
+    "timm_drop_path",
+    "timm_model_name",
+    "timm_model_pretrained",
+    "timm_pool",
+    "timm_proj",
+    "timm_proj_bias",
+    "width",
+];
 
 impl VisionConfig {
     /// The `vision_cfg` of an open_clip model; `embed_dim` and `quick_gelu` are the model's.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
     pub fn from_open_clip(
-        json: &Value,
+        json: &Section,
         embed_dim: usize,
         quick_gelu: bool,
     ) -> Result<Self, ConfigError> {
-        let cfg = OpenClipVision::deserialize(json)?;
-        let activation = match (quick_gelu, cfg.act_kwargs.approximate.as_deref()) {
-            (true, _) => Activation::QuickGelu,
-            (false, None | Some("none")) => Activation::Gelu,
-            (false, Some("tanh")) => Activation::GeluTanh,
-            (false, Some(other)) => {
-                return Err(unsupported("act_kwargs.approximate", other, "none, tanh"));
-            }
-        };
-        let pooling = match cfg.pool_type.as_str() {
+        if json.has("timm_model_name") {
+            return Self::from_open_clip_timm(json, embed_dim);
+        }
+        json.only(&OPEN_CLIP)?;
+        // A list of four makes it a ResNet.
+        let layers = json.size("layers", 12)?;
+        json.open_clip_plain_blocks()?;
+        json.require("attentional_pool", false)?;
+        json.require("pos_embed_type", "learnable")?;
+        let pooling = match json.text("pool_type")?.unwrap_or("tok") {
             "tok" => Pooling::Class,
             "avg" => Pooling::Average,
-            other => return Err(unsupported("pool_type", other, "tok, avg")),
+            _ => return Err(json.unsupported("pool_type", "tok, avg")),
         };
-        let norm_tokens = pooling == Pooling::Average && !cfg.final_ln_after_pool;
-        Self {
-            n_heads: cfg.width / cfg.head_width.max(1),
-            d_hidden: (cfg.width as f64 * cfg.mlp_ratio) as usize,
-            activation,
-            norm_epsilon: cfg.norm_kwargs.eps.unwrap_or(1e-5),
-            pre_norm: !cfg.no_ln_pre,
-            layer_scale: cfg.ls_init_value,
+        let width = json.size("width", 768)?;
+        within(|| json.path_of("width"), width, &limits::WIDTH)?;
+        let n_heads = width.checked_div(json.size("head_width", 64)?);
+        let Some(n_heads) = n_heads.filter(|n| *n > 0 && width.is_multiple_of(*n)) else {
+            return Err(json.unsupported("head_width", &format!("a divisor of `width`, {width}")));
+        };
+        let pooled_norm = json.flag("final_ln_after_pool", false)?;
+        // A norm of each token on its own is the same before and after one is picked.
+        let norm_tokens = pooling == Pooling::Average && !pooled_norm;
+        let base = Self::clip(
+            json.size("image_size", 224)?,
+            json.size("patch_size", 16)?,
+            width,
+            layers,
+        );
+        let config = Self {
+            n_heads,
+            d_hidden: json.hidden("mlp_ratio", 4.0, width)?,
+            activation: json.open_clip_activation(quick_gelu)?,
+            norm_epsilon: json.open_clip_epsilon()?,
+            pre_norm: !json.flag("no_ln_pre", false)?,
+            layer_scale: json.optional_number("ls_init_value")?,
             token_norm: norm_tokens,
             pooled_norm: !norm_tokens,
             pooling,
             d_output: Some(embed_dim),
-            patch_dropout: cfg.patch_dropout,
-            ..Self::clip(cfg.image_size, cfg.patch_size, cfg.width, cfg.layers)
+            patch_dropout: json.number("patch_dropout", 0.0)?,
+            ..base
+        };
+        config.checked_as(&|field| json.path_of(open_clip_key(field)))
+    }
+
+    /// A SigLIP tower, which open_clip takes from timm.
+    fn from_open_clip_timm(json: &Section, embed_dim: usize) -> Result<Self, ConfigError> {
+        let name = json.text("timm_model_name")?.unwrap_or_default();
+        let Some(config) = timm_siglip(name) else {
+            let supported = "vit_{base,large,so400m,giantopt}_patch<P>_siglip_<size>";
+            return Err(json.unsupported("timm_model_name", supported));
+        };
+        json.only(&OPEN_CLIP)?;
+        for (key, only) in [("timm_pool", "map"), ("timm_proj", "none")] {
+            if json.text(key)? != Some(only) {
+                return Err(json.unsupported(key, only));
+            }
         }
-        .checked()
+        // timm takes the size from the name.
+        if json.size("image_size", 224)? != config.image_size {
+            let supported = format!("{}, as `timm_model_name` says", config.image_size);
+            return Err(json.unsupported("image_size", &supported));
+        }
+        if embed_dim != config.d_model {
+            let supported = format!("a tower as wide as `embed_dim`, {embed_dim}");
+            return Err(json.unsupported("timm_model_name", &supported));
+        }
+        let config = Self {
+            patch_dropout: json.number("patch_dropout", 0.0)?,
+            ..config
+        };
+        config.checked_as(&|field| json.path_of(open_clip_key(field)))
+    }
+
+    /// The name of this SigLIP tower in timm, if it has one.
+    pub fn timm_siglip_name(&self) -> Option<String> {
+        let size = match self.d_model {
+            768 => "base",
+            1024 => "large",
+            1152 => "so400m",
+            1536 => "giantopt",
+            _ => return None,
+        };
+        let name = format!(
+            "vit_{size}_patch{}_siglip_{}",
+            self.patch_size, self.image_size
+        );
+        let named = Self {
+            patch_dropout: self.patch_dropout,
+            dropout: self.dropout,
+            ..timm_siglip(&name)?
+        };
+        (named == *self).then_some(name)
     }
 
     /// A timm vision transformer's `config.json`: `architecture` with `model_args` over it.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
     pub fn from_timm(json: &Value) -> Result<Self, ConfigError> {
-        let name = json
-            .get("architecture")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let sizes = timm_sizes(name).ok_or_else(|| {
-            unsupported(
-                "architecture",
-                name,
-                "vit_{tiny,small,base,large,huge}_patch<P>_<size>",
-            )
-        })?;
-        let null = Value::Object(serde_json::Map::new());
-        let mut args = TimmArgs::deserialize(json.get("model_args").unwrap_or(&null))?;
-        let top = |key: &str| json.get(key).cloned();
-        if let (None, Some(classes)) = (args.num_classes, top("num_classes")) {
-            args.num_classes = serde_json::from_value(classes)?;
+        let root = Section::root(json)?;
+        let name = root.text("architecture")?.unwrap_or_default();
+        let Some(base) = timm_sizes(name) else {
+            let supported = "vit_{tiny,small,base,large,huge}_patch<P>_<size>";
+            return Err(root.unsupported("architecture", supported));
+        };
+        base.read_timm(&root, &root.section("model_args")?)
+    }
+
+    fn read_timm(self, root: &Section, args: &Section) -> Result<Self, ConfigError> {
+        args.only(&TIMM)?;
+        let class_token = args.flag("class_token", true)?;
+        args.require("reg_tokens", 0)?;
+        if class_token {
+            args.require("no_embed_class", false)?;
         }
-        if let (None, Some(pool)) = (&args.global_pool, top("global_pool")) {
-            args.global_pool = serde_json::from_value(pool)?;
-        }
-        args.fill(sizes)
+        // `model_args` go before what stands beside them.
+        let before = |key: &str| {
+            if args.has(key) {
+                args.clone()
+            } else {
+                root.clone()
+            }
+        };
+        let from = before("global_pool");
+        let pooling = match from.text("global_pool")?.unwrap_or("token") {
+            "token" => Pooling::Class,
+            "avg" => Pooling::Average,
+            "" => Pooling::None,
+            _ => return Err(from.unsupported("global_pool", "token, avg, \"\"")),
+        };
+        let pooled_norm = args.flag("fc_norm", pooling == Pooling::Average)?;
+        let classes = before("num_classes").size("num_classes", 1000)?;
+        let pre_norm = args.flag("pre_norm", false)?;
+        let width = args.size("embed_dim", self.d_model)?;
+        within(|| args.path_of("embed_dim"), width, &limits::WIDTH)?;
+        let config = Self {
+            image_size: args.size("img_size", self.image_size)?,
+            patch_size: args.size("patch_size", self.patch_size)?,
+            channels: args.size("in_chans", 3)?,
+            d_model: width,
+            n_layers: args.size("depth", self.n_layers)?,
+            n_heads: args.size("num_heads", self.n_heads)?,
+            d_hidden: args.hidden("mlp_ratio", 4.0, width)?,
+            norm_epsilon: 1e-6,
+            class_token,
+            // timm drops the patch bias where a norm follows at once.
+            patch_bias: !pre_norm,
+            pre_norm,
+            qkv_bias: args.flag("qkv_bias", true)?,
+            qk_norm: args.flag("qk_norm", false)?,
+            layer_scale: args.optional_number("init_values")?,
+            token_norm: !pooled_norm,
+            pooled_norm,
+            pooling,
+            d_output: (classes > 0).then_some(classes),
+            output_bias: true,
+            ..self
+        };
+        config.checked_as(&|field| args.path_of(timm_key(field)))
     }
 }
 
-fn unsupported(key: &str, found: &str, supported: &'static str) -> ConfigError {
-    ConfigError::Unsupported {
-        key: key.into(),
-        found: format!("\"{found}\""),
-        supported,
+/// What a timm vision transformer may be told.
+const TIMM: [&str; 17] = [
+    "img_size",
+    "patch_size",
+    "in_chans",
+    "embed_dim",
+    "depth",
+    "num_heads",
+    "mlp_ratio",
+    "num_classes",
+    "global_pool",
+    "init_values",
+    "qk_norm",
+    "class_token",
+    "reg_tokens",
+    "qkv_bias",
+    "pre_norm",
+    "fc_norm",
+    "no_embed_class",
+];
+
+/// open_clip's name of a field.
+fn open_clip_key(field: &str) -> &str {
+    match field {
+        "d_model" => "width",
+        "n_layers" => "layers",
+        "norm_epsilon" => "norm_kwargs.eps",
+        other => other,
     }
 }
 
-/// `[width, layers, heads, patch_size, image_size]` of a timm name.
-fn timm_sizes(name: &str) -> Option<[usize; 5]> {
+/// timm's name of a field.
+fn timm_key(field: &str) -> &str {
+    match field {
+        "image_size" => "img_size",
+        "channels" => "in_chans",
+        "d_model" => "embed_dim",
+        "n_layers" => "depth",
+        "n_heads" => "num_heads",
+        "d_hidden" => "mlp_ratio",
+        "d_output" => "num_classes",
+        other => other,
+    }
+}
+
+/// Patch and picture of a timm name: `<P>_<size>`.
+fn patch_and_size(text: &str) -> Option<(usize, usize)> {
+    let (patch, size) = text.split_once('_')?;
+    Some((patch.parse().ok()?, size.parse().ok()?))
+}
+
+/// The sizes of a timm name.
+fn timm_sizes(name: &str) -> Option<VisionConfig> {
     let rest = name.split('.').next()?.strip_prefix("vit_")?;
     let (size, rest) = rest.split_once("_patch")?;
-    let (patch, image) = rest.split_once('_')?;
+    let (patch, image) = patch_and_size(rest)?;
     let [width, layers, heads] = match size {
         "tiny" => [192, 12, 3],
         "small" => [384, 12, 6],
@@ -144,80 +284,34 @@ fn timm_sizes(name: &str) -> Option<[usize; 5]> {
         "huge" => [1280, 32, 16],
         _ => return None,
     };
-    Some([
-        width,
-        layers,
-        heads,
-        patch.parse().ok()?,
-        image.parse().ok()?,
-    ])
+    Some(VisionConfig {
+        n_heads: heads,
+        ..VisionConfig::clip(image, patch, width, layers)
+    })
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct TimmArgs {
-    img_size: Option<usize>,
-    patch_size: Option<usize>,
-    in_chans: Option<usize>,
-    embed_dim: Option<usize>,
-    depth: Option<usize>,
-    num_heads: Option<usize>,
-    mlp_ratio: Option<f64>,
-    num_classes: Option<usize>,
-    global_pool: Option<String>,
-    init_values: Option<f64>,
-    qk_norm: bool,
-    class_token: Option<bool>,
-    reg_tokens: usize,
-    qkv_bias: Option<bool>,
-    pre_norm: bool,
-    fc_norm: Option<bool>,
-    no_embed_class: bool,
-}
-
-impl TimmArgs {
-    fn fill(self, sizes: [usize; 5]) -> Result<VisionConfig, ConfigError> {
-        let [width, layers, heads, patch, image] = sizes;
-        let width = self.embed_dim.unwrap_or(width);
-        let class_token = self.class_token.unwrap_or(true);
-        if self.reg_tokens > 0 {
-            return Err(unsupported("reg_tokens", &self.reg_tokens.to_string(), "0"));
-        }
-        if self.no_embed_class && class_token {
-            return Err(unsupported("no_embed_class", "true", "false"));
-        }
-        let pooling = match self.global_pool.as_deref() {
-            None | Some("token") => Pooling::Class,
-            Some("avg") => Pooling::Average,
-            Some("") => Pooling::None,
-            Some(other) => return Err(unsupported("global_pool", other, "token, avg, \"\"")),
-        };
-        let pooled_norm = self.fc_norm.unwrap_or(pooling == Pooling::Average);
-        let classes = self.num_classes.unwrap_or(1000);
-        VisionConfig {
-            channels: self.in_chans.unwrap_or(3),
-            n_heads: self.num_heads.unwrap_or(heads),
-            d_hidden: (width as f64 * self.mlp_ratio.unwrap_or(4.0)) as usize,
-            norm_epsilon: 1e-6,
-            class_token,
-            // timm drops the patch bias where a norm follows at once.
-            patch_bias: !self.pre_norm,
-            pre_norm: self.pre_norm,
-            qkv_bias: self.qkv_bias.unwrap_or(true),
-            qk_norm: self.qk_norm,
-            layer_scale: self.init_values,
-            token_norm: !pooled_norm,
-            pooled_norm,
-            pooling,
-            d_output: (classes > 0).then_some(classes),
-            output_bias: true,
-            ..VisionConfig::clip(
-                self.img_size.unwrap_or(image),
-                self.patch_size.unwrap_or(patch),
-                width,
-                self.depth.unwrap_or(layers),
-            )
-        }
-        .checked()
-    }
+/// The SigLIP tower of a timm name. Only those with the newer weights alone have the tanh gelu there.
+fn timm_siglip(name: &str) -> Option<VisionConfig> {
+    let rest = name.split('.').next()?.strip_prefix("vit_")?;
+    let (size, rest) = rest.split_once("_patch")?;
+    let (patch, image) = rest.split_once("_siglip_")?;
+    let (patch, image): (usize, usize) = (patch.parse().ok()?, image.parse().ok()?);
+    let exact = Activation::Gelu;
+    let tanh = Activation::GeluTanh;
+    let (activation, [width, layers, heads, hidden]) = match (size, patch, image) {
+        ("base", 32, 256) => (tanh, [768, 12, 12, 3072]),
+        ("base", 16, 224 | 256 | 384 | 512) => (exact, [768, 12, 12, 3072]),
+        ("large", 16, 256 | 384) => (exact, [1024, 24, 16, 4096]),
+        ("large", 16, 512) => (tanh, [1024, 24, 16, 4096]),
+        ("so400m", 14, 224 | 378 | 384) => (exact, [1152, 27, 16, 4304]),
+        ("so400m", 16, 256 | 384 | 512) => (tanh, [1152, 27, 16, 4304]),
+        ("giantopt", 16, 256 | 384) => (tanh, [1536, 40, 16, 6144]),
+        _ => return None,
+    };
+    Some(VisionConfig {
+        activation,
+        n_heads: heads,
+        d_hidden: hidden,
+        ..VisionConfig::siglip(image, patch, width, layers)
+    })
 }

@@ -92,7 +92,10 @@ fn refusals_say_what_is_wrong() {
     let Some(folder) = folder() else { return };
     let error = |name: &str| load(&folder.join("images").join(name)).unwrap_err();
     assert_eq!(error("zero-bytes.png"), ImageError::Empty);
-    assert_eq!(error("not-an-image.jpg"), ImageError::NotAnImage);
+    assert!(matches!(
+        error("not-an-image.jpg"),
+        ImageError::NotAnImage { .. }
+    ));
     assert!(matches!(
         error("bomb.png"),
         ImageError::TooManyPixels {

@@ -37,16 +37,26 @@ enum Target {
     Table,
     /// Files of JSON objects, one a line.
     Jsonl,
+    /// JSON files as a whole: Karpathy's, COCO's, lists.
+    Json,
+    /// Parquet files.
+    Parquet,
     /// Tar shards.
     Tar,
     /// Recipes.
     Recipe,
-    /// Safetensors files.
+    /// Safetensors files, and weights in several files.
     Weights,
+    /// Configs of models.
+    Config,
     /// Records of a run.
     Record,
     /// Pictures.
     Image,
+    /// Tokenizer files.
+    Tokenizer,
+    /// Preprocessing configurations.
+    Preprocessor,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -89,11 +99,16 @@ impl Target {
         match self {
             Self::Table => "table",
             Self::Jsonl => "jsonl",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
             Self::Tar => "tar",
             Self::Recipe => "recipe",
             Self::Weights => "weights",
+            Self::Config => "config",
             Self::Record => "record",
             Self::Image => "image",
+            Self::Tokenizer => "tokenizer",
+            Self::Preprocessor => "preprocessor",
         }
     }
 
@@ -107,17 +122,29 @@ impl Target {
         match self {
             Self::Table => &["fixtures/bad/csv"],
             Self::Jsonl => &["fixtures/bad/jsonl"],
+            Self::Json => &["fuzz/seeds/json"],
+            Self::Parquet => &["fuzz/seeds/parquet"],
             Self::Tar => &["fixtures/bad/tar", "fuzz/seeds/tar"],
             Self::Recipe => &["recipes", "fuzz/seeds/recipe"],
             Self::Weights => &["fuzz/seeds/weights"],
+            Self::Config => &["fuzz/seeds/config"],
             Self::Record => &["fuzz/seeds/record"],
-            Self::Image => &["fixtures/bad/images"],
+            Self::Tokenizer => &["fuzz/seeds/tokenizer"],
+            Self::Image => &[
+                "fixtures/bad/images",
+                "fixtures/jpeg/ok",
+                "fixtures/jpeg/broken",
+            ],
+            Self::Preprocessor => &["fuzz/seeds/preprocessor"],
         }
     }
 
     /// Whether it brings Burn.
     fn needs_model(self) -> bool {
-        !matches!(self, Self::Table | Self::Jsonl | Self::Tar)
+        !matches!(
+            self,
+            Self::Table | Self::Jsonl | Self::Json | Self::Parquet | Self::Tar
+        )
     }
 
     /// The longest input, in bytes: enough for the seeds without padding, as small inputs are quick ones.

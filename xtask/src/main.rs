@@ -27,14 +27,16 @@ struct Cli {
 enum Command {
     /// Train from a recipe; without one, from the embedded default that needs no download.
     Train(trainer::Args),
-    /// Evaluate a run: retrieval, and zero-shot classification where the recipe asks for it.
+    /// Evaluate a run or a folder of weights: retrieval, and zero-shot classification where the recipe asks for it.
     Eval(trainer::Args),
-    /// Write a run's model for transformers or open_clip.
+    /// Write the model of a run or of a folder of weights for transformers or open_clip.
     Export(trainer::Args),
     /// Write the embeddings of a source's pictures and captions.
     Embed(trainer::Args),
     /// Look at data without training: `data check SOURCE`.
     Data(trainer::Args),
+    /// Print a recipe as it is read; `recipe --keys` lists every key with its type, default and meaning.
+    Recipe(trainer::Args),
     /// Measure a case (`bench all` has them all), one JSON line each; `bench compare PEER.jsonl` prints ratios.
     Bench(trainer::Args),
     /// Install what a backend needs: `setup libtorch`.
@@ -54,6 +56,7 @@ fn main() -> ExitCode {
         Command::Export(args) => trainer::run("export", args),
         Command::Embed(args) => trainer::run("embed", args),
         Command::Data(args) => trainer::run("data", args),
+        Command::Recipe(args) => trainer::run("recipe", args),
         Command::Bench(args) => trainer::run("bench", args),
         Command::Setup(args) => setup::run(&args),
         Command::Test(args) => test::run(&args),

@@ -35,7 +35,17 @@ pub(crate) fn run(subcommand: &str, args: Args) -> Result<ExitCode> {
     announce_first_build();
     let mut command = command(subcommand, backend, rest);
     command.envs(setup::environment(&[backend])?);
+    command.env("SHOESTRING_COMMAND", typed(backend));
     Ok(cargo::exit_code(cargo::status(&mut command)?))
+}
+
+/// How the user started the trainer, for the commands in its messages: `{}` stands for the subcommand.
+fn typed(backend: Backend) -> String {
+    if backend == Backend::default() {
+        "cargo xtask {}".to_owned()
+    } else {
+        format!("cargo xtask {{}} --backend {}", backend.feature())
+    }
 }
 
 fn command(subcommand: &str, backend: Backend, rest: Vec<OsString>) -> Command {

@@ -1,19 +1,22 @@
 //! Folders of pictures, one for each class.
 
-mod walk;
-
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::picture::{self, EXTENSIONS};
+use crate::picture;
+use crate::recognise::Held;
 use crate::rows::Rows;
+use crate::walk::Walk;
 use crate::{ClassList, Error, Place, Sample, SampleError, Source, Templates};
-use walk::Walk;
+
+/// The part of a recipe that says how folders of classes are read.
+const SECTION: &str = "data.folder";
 
 /// How to read an [`ImageFolder`]. The names of the fields are the names of the options in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ImageFolderConfig {
     /// The captions, each with one `{}` for the class: `a photo of a {}.` Pictures take them in turn.
@@ -62,20 +65,24 @@ impl ImageFolder {
         let templates = Templates::new(config.templates.iter().cloned())?;
         let mut walk = Walk::new(root);
         let folders = walk.class_folders()?;
+        let held = Held::of(root)?;
         let mut rows = Rows::new();
+        let mut filled: Vec<String> = Vec::new();
         for (class, folder) in folders.iter().enumerate() {
-            for path in walk.pictures(folder)? {
+            let pictures = walk.pictures(folder)?;
+            if !pictures.is_empty() {
+                filled.push(folder.clone());
+            }
+            for path in pictures {
                 rows.push(class, &path, "");
             }
         }
-        if rows.len() == 0 {
-            return Err(Error::NoPictures {
-                path: root.into(),
-                classes: folders.len(),
-                expected: EXTENSIONS.map(|e| format!("`.{e}`")).join(", "),
-            });
+        // What is no folder of classes is best told by what lies in it.
+        if let Some(error) = held.no_classes(root, &filled) {
+            return Err(error);
         }
         let name = root.display().to_string();
+        let note = held.note().map(|note| format!("{name}: {note}"));
         let names: Vec<_> = folders.iter().map(|f| f.replace('_', " ")).collect();
         Ok(Self {
             classes: ClassList::from_names(&name, names.iter().map(String::as_str))?,
@@ -84,8 +91,21 @@ impl ImageFolder {
             max_image_bytes: config.max_image_bytes,
             templates,
             rows,
-            notes: walk.notes(),
+            notes: walk.notes(&[]).into_iter().chain(note).collect(),
         })
+    }
+
+    /// Lists the pictures of a folder; the captions are the names of the classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_labels(root: impl AsRef<Path>, config: &ImageFolderConfig) -> Result<Self, Error> {
+        let config = ImageFolderConfig {
+            templates: vec!["{}".into()],
+            ..config.clone()
+        };
+        Self::open(root, &config)
     }
 
     /// The classes, in order of their folders; those without pictures are among them.
@@ -115,7 +135,7 @@ impl Source for ImageFolder {
     fn sample(&self, index: usize) -> Result<Sample, SampleError> {
         let path = self.rows.name(index);
         let place = Place::Key(path.to_owned());
-        match picture::read(&self.root, path, self.max_image_bytes) {
+        match picture::read(&self.root, path, (SECTION, self.max_image_bytes)) {
             Ok(image) => Ok(Sample {
                 place,
                 image,
@@ -136,6 +156,10 @@ impl Source for ImageFolder {
 
     fn image_key(&self, index: usize) -> Cow<'_, str> {
         self.rows.name(index).into()
+    }
+
+    fn kind(&self) -> &'static str {
+        "a folder of classes"
     }
 
     fn notes(&self) -> &[String] {

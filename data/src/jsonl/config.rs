@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How to read [`JsonLines`](crate::JsonLines). The names of the fields are the names of the options in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JsonLinesConfig {
-    /// The key of image paths: `filepath`.
+    /// The key of image paths: `filepath`. Where the first lines have neither this key nor `title`, and nobody set
+    /// another, well-known names are tried, such as `file_name`, `image` and `path`.
     pub image_key: String,
-    /// The key of captions: `title`.
+    /// The key of captions: `title`, or a well-known name such as `caption` and `text`. A list of texts is as many
+    /// captions.
     pub caption_key: String,
     /// The folder that relative paths start from, in place of the folder of the file.
     pub image_root: Option<PathBuf>,

@@ -13,7 +13,8 @@ pub use config::JsonLinesConfig;
 /// JSON lines in memory: of each object the image path and the caption. Pictures are read when a sample is asked for.
 ///
 /// Paths are relative to the folder that holds the file (or to `image_root`), as in a [`Table`](crate::Table). Blank
-/// lines are passed over; a line that cannot be used is skipped and counted; see [`skipped`](Source::skipped).
+/// lines are passed over, `NaN` in a key that nobody reads does no harm, and a list of texts is as many captions. The
+/// file may be packed with gzip. A line that cannot be used is skipped and counted; see [`skipped`](Source::skipped).
 #[derive(Debug)]
 pub struct JsonLines(Listing);
 
@@ -24,7 +25,25 @@ impl JsonLines {
     ///
     /// If the file cannot be read or has no usable line. The message names the file, what was found, and the remedy.
     pub fn open(path: impl AsRef<Path>, config: &JsonLinesConfig) -> Result<Self, Error> {
-        load::load(path.as_ref(), config).map(Self)
+        load::load(path.as_ref(), config, false).map(Self)
+    }
+
+    /// Reads a file in which the class of a picture is the value of `key`, a text or a number: the captions are the
+    /// classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_labels(
+        path: impl AsRef<Path>,
+        config: &JsonLinesConfig,
+        key: &str,
+    ) -> Result<Self, Error> {
+        let config = JsonLinesConfig {
+            caption_key: key.to_owned(),
+            ..config.clone()
+        };
+        load::load(path.as_ref(), &config, true).map(Self)
     }
 }
 
@@ -47,6 +66,10 @@ impl Source for JsonLines {
 
     fn image_key(&self, index: usize) -> Cow<'_, str> {
         self.0.image_key(index)
+    }
+
+    fn kind(&self) -> &'static str {
+        "JSON lines"
     }
 
     fn skipped(&self) -> &Ledger {

@@ -50,7 +50,7 @@ fn byte_order_mark_carriage_returns_and_blank_lines_leave_no_trace() {
         line("y").trim()
     );
     let (_folder, lines) = open(text).unwrap();
-    assert_eq!((lines.len(), lines.0.line(1)), (2, 5));
+    assert_eq!((lines.len(), lines.0.number(1)), (2, 5));
     assert!(lines.skipped().is_empty());
 }
 
@@ -114,10 +114,10 @@ fn a_long_line_is_skipped_without_being_held() {
     };
     let text = line("exact") + &line(&"long ".repeat(100_000)) + line("exact").trim();
     let (_folder, lines) = open_with(text.as_bytes(), &config).unwrap();
-    assert_eq!((lines.len(), lines.0.line(1)), (2, 3));
+    assert_eq!((lines.len(), lines.0.number(1)), (2, 3));
     assert_eq!(
         skipped(&lines),
-        ["line 2: the line has more than 39 bytes (`max_row_bytes`)"]
+        ["line 2: the line has more than 39 bytes (`data.jsonl.max_row_bytes`)"]
     );
     let (_folder, lines) = open_with((line("x") + &"y".repeat(1000)).as_bytes(), &config).unwrap();
     assert_eq!(lines.skipped().total(), 1);
@@ -129,7 +129,7 @@ fn a_file_without_samples_is_an_error() {
         let error = open(empty).unwrap_err();
         assert!(matches!(error, Error::EmptyLines { .. }), "{error}");
     }
-    let error = open("filepath\ttitle\na.png\tx\n").unwrap_err().to_string();
+    let error = open("[1]\n[2]\n").unwrap_err().to_string();
     assert!(
         error.contains("0 samples") && error.contains("line 1: expected a JSON object"),
         "{error}"
@@ -141,4 +141,64 @@ fn a_file_without_samples_is_an_error() {
             .starts_with("no/such.jsonl: cannot be read"),
         "{error}"
     );
+}
+
+#[test]
+fn well_known_keys_are_taken_where_nobody_said_others() {
+    let lines = "{\"file_name\": \"a.png\", \"text\": \"x\"}\n{\"file_name\": \"a.png\", \"text\": [\"y\", \"z\"]}\n";
+    let (_folder, lines) = open(lines).unwrap();
+    let captions: Vec<_> = (0..lines.len()).map(|i| lines.caption(i)).collect();
+    assert_eq!(captions, ["x", "y", "z"]);
+    assert!(
+        lines.notes()[0].contains("`file_name`"),
+        "{:?}",
+        lines.notes()
+    );
+}
+
+#[test]
+fn missing_keys_are_told_with_those_that_are_there_and_the_option() {
+    let error = open("{\"pic\": \"a.png\", \"n\": 1}\n{\"text\": \"x\"}\n").unwrap_err();
+    let Error::MissingColumn(missing) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        (missing.noun, missing.option),
+        ("key", "data.jsonl.image_key")
+    );
+    assert_eq!(missing.found, "`pic`, `n`, `text`");
+    let error = open("{\"filepath\": \"a.png\", \"caption\": \"x\"}\n").unwrap_err();
+    let Error::MissingColumn(missing) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(
+        (missing.option, &*missing.likely),
+        ("data.jsonl.caption_key", "caption")
+    );
+}
+
+#[test]
+fn numbers_of_python_harm_nobody_and_labels_may_be_numbers() {
+    let text = b"{\"filepath\": \"a.png\", \"title\": \"x\", \"s\": NaN, \"class\": 3}\n{\"filepath\": \"a.png\", \"title\": NaN}\n";
+    let (folder, lines) = open(text).unwrap();
+    assert_eq!(lines.len(), 1);
+    assert_eq!(
+        skipped(&lines),
+        ["line 2: the value of `title` is a number, not a text"]
+    );
+    let path = folder.path().join("t.jsonl");
+    let labels = JsonLines::open_labels(&path, &JsonLinesConfig::default(), "class").unwrap();
+    assert_eq!(labels.caption(0), "3");
+}
+
+#[test]
+fn urls_are_refused_as_such() {
+    let error = open("{\"filepath\": \"https://x.org/a.png\", \"title\": \"x\"}\n").unwrap_err();
+    let Error::NothingUsable { skipped, .. } = error else {
+        panic!("{error}");
+    };
+    assert!(matches!(
+        skipped.errors()[0].reason,
+        crate::Reason::Url { .. }
+    ));
 }

@@ -8,6 +8,7 @@ mod split;
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::seeding::{Purpose, stream};
@@ -19,7 +20,7 @@ pub use split::Split;
 const SIZES: std::ops::RangeInclusive<u32> = 16..=1024;
 
 /// What to generate. The names of the fields are the names of the options in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShapesConfig {
     /// Everything random follows from it: 0.
@@ -158,6 +159,10 @@ impl Source for Shapes {
             index as u64,
         );
         caption::describe(&self.scene(index), &mut look).into()
+    }
+
+    fn kind(&self) -> &'static str {
+        "the generated set"
     }
 
     fn image_key(&self, index: usize) -> Cow<'_, str> {

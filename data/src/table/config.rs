@@ -2,15 +2,17 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How to read a [`Table`](crate::Table). The names of the fields are the names of the options in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TableConfig {
-    /// The column of image paths: `filepath`.
+    /// The column of image paths: `filepath`. Where a table has neither this column nor `title`, and nobody set
+    /// another, well-known names are tried, such as `file_name`, `image` and `path`.
     pub image_column: String,
-    /// The column of captions: `title`.
+    /// The column of captions: `title`, or a well-known name such as `caption` and `text`.
     pub caption_column: String,
     /// What stands between two columns; found from the header unless it is given.
     pub separator: Separator,
@@ -43,7 +45,7 @@ impl Default for TableConfig {
 }
 
 /// What stands between two columns of a table.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Separator {
     /// Whichever of the others finds both columns in the header.
@@ -55,4 +57,6 @@ pub enum Separator {
     Comma,
     /// A semicolon, as spreadsheets write where the comma is the decimal sign.
     Semicolon,
+    /// A vertical bar.
+    Pipe,
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::load::{is_blank, reader};
 use super::{Separator, TableConfig};
-use crate::{Error, MissingColumn};
+use crate::Error;
+use crate::choice::{Chosen, Side, Wanted};
 
 /// The separators that can be found, in order of preference.
-const KNOWN: [Mark; 3] = [
+const KNOWN: [Mark; 4] = [
     Mark {
         separator: Separator::Tab,
         byte: b'\t',
@@ -26,11 +27,16 @@ const KNOWN: [Mark; 3] = [
         words: "semicolons",
         option: "semicolon",
     },
+    Mark {
+        separator: Separator::Pipe,
+        byte: b'|',
+        words: "vertical bars",
+        option: "pipe",
+    },
 ];
 
-/// How many columns an error lists, and how much of each name.
-const LISTED: usize = 20;
-const LISTED_CHARS: usize = 40;
+/// The options that name the columns.
+const OPTIONS: [&str; 2] = ["data.table.image_column", "data.table.caption_column"];
 
 struct Mark {
     separator: Separator,
@@ -45,12 +51,37 @@ pub(super) struct Header {
     pub(super) columns: usize,
     pub(super) image: usize,
     pub(super) caption: usize,
+    /// The columns by name, and what is told of them.
+    pub(super) chosen: Chosen,
     pub(super) note: Option<String>,
+}
+
+/// Takes Excel's first line `sep=;` off the beginning of a table, and gives the separator that it names.
+pub(super) fn without_sep_line(start: &mut Vec<u8>) -> Option<Separator> {
+    let end = start.iter().take(8).position(|byte| *byte == b'\n')?;
+    let line = start[..end].trim_ascii_end();
+    let line = line
+        .strip_prefix(b"\"")
+        .and_then(|line| line.strip_suffix(b"\""))
+        .unwrap_or(line);
+    let named = match line.strip_prefix(b"sep=")? {
+        [] => b'\t',
+        [byte] => *byte,
+        _ => return None,
+    };
+    let known = KNOWN.iter().find(|mark| mark.byte == named)?;
+    start.drain(..=end);
+    Some(known.separator)
 }
 
 impl Header {
     /// Finds the columns in the beginning of a table.
-    pub(super) fn find(path: &Path, start: &[u8], config: &TableConfig) -> Result<Self, Error> {
+    pub(super) fn find(
+        path: &Path,
+        start: &[u8],
+        config: &TableConfig,
+        separator: Separator,
+    ) -> Result<Self, Error> {
         if start.iter().all(u8::is_ascii_whitespace) {
             return Err(Error::EmptyTable {
                 path: path.into(),
@@ -62,58 +93,58 @@ impl Header {
             .iter()
             .map(|mark| Ok((mark, names(path, start, mark.byte, config.quoting)?)))
             .collect::<Result<_, Error>>()?;
-        match config.separator {
-            Separator::Auto => detect(path, &readings, config),
-            given => {
-                let (mark, names) = pick(&readings, |(mark, _)| mark.separator == given);
-                columns(names, config)
-                    .map(|found| found.with(mark, names, None))
-                    .ok_or_else(|| {
-                        let other = readings
-                            .iter()
-                            .find(|(_, names)| columns(names, config).is_some());
-                        missing(path, mark, names, config, other.map(|(mark, _)| *mark))
-                    })
-            }
+        if separator == Separator::Auto {
+            return detect(path, &readings, config);
         }
+        let (mark, names) = pick(&readings, |(mark, _)| mark.separator == separator);
+        columns(names, config)
+            .map(|chosen| header(mark, names, chosen, None))
+            .map_err(|side| {
+                let other = readings
+                    .iter()
+                    .find(|(_, names)| columns(names, config).is_ok());
+                missing(
+                    path,
+                    (mark, names),
+                    config,
+                    side,
+                    other.map(|(mark, _)| *mark),
+                )
+            })
     }
 }
 
-/// The two columns that were looked for, from 0.
-struct Columns {
-    image: usize,
-    caption: usize,
-}
-
-impl Columns {
-    fn with(self, mark: &Mark, names: &[String], note: Option<String>) -> Header {
-        let Self { image, caption } = self;
-        Header {
-            separator: mark.byte,
-            columns: names.len(),
-            image,
-            caption,
-            note,
-        }
+fn header(mark: &Mark, names: &[String], chosen: Chosen, note: Option<String>) -> Header {
+    let place = |wanted: &str| names.iter().position(|name| name == wanted).unwrap_or(0);
+    Header {
+        separator: mark.byte,
+        columns: names.len(),
+        image: place(&chosen.image),
+        caption: place(&chosen.caption),
+        chosen,
+        note,
     }
 }
 
 type Reading<'a> = (&'a Mark, Vec<String>);
 
 fn detect(path: &Path, readings: &[Reading], config: &TableConfig) -> Result<Header, Error> {
-    for (mark, names) in readings {
-        if let Some(found) = columns(names, config) {
-            let note = format!(
-                "{}: separated by {} (autodetected)",
-                path.display(),
-                mark.words
-            );
-            return Ok(found.with(mark, names, Some(note)));
-        }
+    let found = || {
+        let found = readings
+            .iter()
+            .map(|(mark, names)| (*mark, names, columns(names, config)));
+        found.filter_map(|(mark, names, chosen)| Some((mark, names, chosen.ok()?)))
+    };
+    // The names that are looked for are worth more than well-known ones.
+    let exact = found().find(|(_, _, chosen)| chosen.note.is_none());
+    if let Some((mark, names, chosen)) = exact.or_else(|| found().next()) {
+        let note = format!("separated by {} (autodetected)", mark.words);
+        return Ok(header(mark, names, chosen, Some(note)));
     }
     let most = readings.iter().map(|(_, names)| names.len()).max();
     let (mark, names) = pick(readings, |(_, names)| Some(names.len()) == most);
-    Err(missing(path, mark, names, config, None))
+    let side = columns(names, config).err().unwrap_or(Side::Image);
+    Err(missing(path, (mark, names), config, side, None))
 }
 
 /// The first reading that is wanted; `KNOWN` has one for every separator, so there always is one.
@@ -125,23 +156,19 @@ fn pick<'a>(
     (mark, names)
 }
 
-fn columns(names: &[String], config: &TableConfig) -> Option<Columns> {
-    let find = |column: &str| names.iter().position(|name| name == column);
-    Some(Columns {
-        image: find(&config.image_column)?,
-        caption: find(&config.caption_column)?,
-    })
+fn wanted(config: &TableConfig) -> Wanted<'_> {
+    Wanted {
+        image: &config.image_column,
+        caption: &config.caption_column,
+    }
+}
+
+fn columns(names: &[String], config: &TableConfig) -> Result<Chosen, Side> {
+    wanted(config).among(|wanted| names.iter().any(|name| name == wanted), "column")
 }
 
 /// The fields of the first line that is not blank.
 fn names(path: &Path, start: &[u8], separator: u8, quoting: bool) -> Result<Vec<String>, Error> {
-    let error = |found| Error::HeaderEncoding {
-        path: path.into(),
-        found,
-    };
-    if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-        return Err(error("UTF-16"));
-    }
     let mut records = reader(start, separator, quoting).into_byte_records();
     let first = records.find_map(|record| record.ok().filter(|record| !is_blank(record)));
     let first = first.unwrap_or_default();
@@ -155,62 +182,25 @@ fn names(path: &Path, start: &[u8], separator: u8, quoting: bool) -> Result<Vec<
             } else {
                 field
             };
-            String::from_utf8(field.to_vec()).map_err(|_| error("binary or in another encoding"))
+            String::from_utf8(field.to_vec()).map_err(|_| Error::HeaderEncoding {
+                path: path.into(),
+                found: "in another encoding",
+            })
         })
         .collect()
 }
 
 fn missing(
     path: &Path,
-    mark: &Mark,
-    names: &[String],
+    (mark, names): (&Mark, &[String]),
     config: &TableConfig,
+    side: Side,
     other: Option<&Mark>,
 ) -> Error {
-    let (column, option) = if names.contains(&config.image_column) {
-        (&config.caption_column, "caption_column")
-    } else {
-        (&config.image_column, "image_column")
-    };
-    let hint = match (other, nearest(column, names)) {
-        (Some(mark), _) => {
-            format!(
-                " Separated by {} it has it: set `separator = \"{}\"`.",
-                mark.words, mark.option
-            )
-        }
-        (None, Some(name)) => format!(" Did you mean `{name}`?"),
-        (None, None) => String::new(),
-    };
-    Box::new(MissingColumn {
-        path: path.into(),
-        column: column.clone(),
-        option,
-        separator: mark.words,
-        found: list(names),
-        hint,
-    })
-    .into()
-}
-
-/// The column whose name is most like the wanted one, if any is like it.
-fn nearest<'a>(column: &str, names: &'a [String]) -> Option<&'a str> {
-    let wanted = column.to_lowercase();
-    let likeness = |name: &str| strsim::jaro_winkler(&wanted, name.trim().to_lowercase().as_str());
-    let scored = names.iter().map(|name| (likeness(name), name.as_str()));
-    scored
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
-fn list(names: &[String]) -> String {
-    let shown = names.iter().take(LISTED);
-    let shown =
-        shown.map(|name| format!("`{}`", name.chars().take(LISTED_CHARS).collect::<String>()));
-    let mut list = shown.collect::<Vec<_>>().join(", ");
-    if names.len() > LISTED {
-        list.push_str(&format!(" and {} more", names.len() - LISTED));
-    }
-    list
+    let hint = other.map(|other| {
+        let Mark { words, option, .. } = other;
+        format!(" Separated by {words} it has it: `--set data.table.separator={option}`.")
+    });
+    let place = format!("the header, separated by {},", mark.words);
+    wanted(config).missing(side, path, names, ("column", place, OPTIONS), hint)
 }

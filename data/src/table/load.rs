@@ -1,18 +1,24 @@
 //! Reading a table row by row: what is usable, what is skipped, what ends the reading.
 
-use std::fs::File;
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
 use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
 
-use super::TableConfig;
-use super::header::Header;
-use crate::listing::{Limits, Listing};
+use super::header::{Header, without_sep_line};
+use super::{Separator, TableConfig};
+use crate::listing::{Limits, Listing, Unit};
+use crate::opening::Text;
 use crate::{Error, Reason};
 
 /// How much of a table is looked at to find its header, in bytes.
-const START: u64 = 64 << 10;
+const START: usize = 64 << 10;
+
+/// The part of a recipe that says how tables are read.
+const SECTION: &str = "data.table";
+
+/// What the reader takes from a table at a time, in bytes.
+const BUFFER: usize = 256 << 10;
 
 /// A row that no table holds, read after the last one. If it does not come out as a row of its own, then a quoted
 /// field has swallowed it: a quote was left open.
@@ -20,28 +26,22 @@ const SENTINEL: &[u8] = b"\x1f\x1eend of table\x1e\x1f";
 
 /// Reads the rows of the table at `path`.
 pub(super) fn load(path: &Path, config: &TableConfig) -> Result<Listing, Error> {
-    let unreadable = |source| Error::Unreadable {
-        path: path.into(),
-        source,
+    let Text { mut start, rest } = Text::open(path, START)?;
+    let named = without_sep_line(&mut start);
+    let separator = match config.separator {
+        Separator::Auto => named.unwrap_or_default(),
+        given => given,
     };
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut start = Vec::new();
-    file.by_ref()
-        .take(START)
-        .read_to_end(&mut start)
-        .map_err(unreadable)?;
-    if start.starts_with(b"\xef\xbb\xbf") {
-        start.drain(..3);
-    }
-    let header = Header::find(path, &start, config)?;
+    let header = Header::find(path, &start, config, separator)?;
     let sentinel = [b"\n", SENTINEL, b"\n"].concat();
-    let input = Cursor::new(start).chain(file).chain(Cursor::new(sentinel));
+    let input = Cursor::new(start).chain(rest).chain(Cursor::new(sentinel));
     let input = Capped {
         input,
         left: 0,
         exceeded: false,
     };
     let limits = Limits {
+        section: SECTION,
         image: config.max_image_bytes,
         caption: config.max_caption_bytes,
     };
@@ -49,7 +49,8 @@ pub(super) fn load(path: &Path, config: &TableConfig) -> Result<Listing, Error> 
         path,
         config,
         header,
-        listing: Listing::new(path, config.image_root.as_deref(), limits),
+        lines_before: u64::from(named.is_some()),
+        listing: Listing::new(path, config.image_root.as_deref(), limits, Unit::Line),
     };
     loader.read(input)?;
     loader.finish()
@@ -63,6 +64,7 @@ pub(super) fn reader<R: Read>(input: R, separator: u8, quoting: bool) -> Reader<
         .flexible(true)
         .has_headers(false)
         .terminator(Terminator::Any(b'\n'))
+        .buffer_capacity(BUFFER)
         .from_reader(input)
 }
 
@@ -96,6 +98,8 @@ struct Loader<'a> {
     path: &'a Path,
     config: &'a TableConfig,
     header: Header,
+    /// Lines before the header that the reader does not see.
+    lines_before: u64,
     listing: Listing,
 }
 
@@ -106,7 +110,7 @@ impl Loader<'_> {
         let mut line = 0;
         let mut header_passed = false;
         loop {
-            let next = reader.position().line();
+            let next = self.lines_before + reader.position().line();
             reader.get_mut().left = self.config.max_row_bytes.max(1);
             let more = reader.read_byte_record(&mut record);
             if !more.map_err(|error| self.broken(next, &reader, error))? {
@@ -117,12 +121,8 @@ impl Loader<'_> {
                 });
             }
             // The reader counts blank lines to the row after them, so count back from the end of the row.
-            let breaks = record
-                .as_slice()
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count() as u64;
-            line = reader.position().line() - 1 - breaks;
+            let breaks = memchr::memchr_iter(b'\n', record.as_slice()).count() as u64;
+            line = self.lines_before + reader.position().line() - 1 - breaks;
             if record.len() == 1 && &record[0] == SENTINEL {
                 return Ok(());
             }
@@ -146,7 +146,7 @@ impl Loader<'_> {
         }
         Error::Unreadable {
             path,
-            source: error.into(),
+            cause: error.into(),
         }
     }
 
@@ -167,8 +167,8 @@ impl Loader<'_> {
                 found: record.len(),
             });
         }
-        let path = field(record, self.header.image, &self.config.image_column)?;
-        let caption = field(record, self.header.caption, &self.config.caption_column)?;
+        let path = field(record, self.header.image, &self.header.chosen.image)?;
+        let caption = field(record, self.header.caption, &self.header.chosen.caption)?;
         Ok((path, caption))
     }
 
@@ -183,7 +183,10 @@ impl Loader<'_> {
                 skipped: Box::new(self.listing.skipped),
             });
         }
-        self.listing.notes.extend(self.header.note.take());
+        let notes = [self.header.note.take(), self.header.chosen.note.take()];
+        for note in notes.into_iter().flatten() {
+            self.listing.note(note);
+        }
         Ok(self.listing)
     }
 }

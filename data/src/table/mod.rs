@@ -17,7 +17,7 @@ pub use config::{Separator, TableConfig};
 /// the user's own, and pictures are only ever read.
 ///
 /// Rows are read as Python's `csv` module reads them: double quotes protect separators, line breaks and doubled
-/// quotes. A row that cannot be used is skipped and counted; see [`skipped`](Source::skipped).
+/// quotes. A table may be packed with gzip, and begin with Excel's line `sep=;`. A row that cannot be used is skipped and counted; see [`skipped`](Source::skipped).
 #[derive(Debug)]
 pub struct Table(Listing);
 
@@ -32,13 +32,30 @@ impl Table {
         load::load(path.as_ref(), config).map(Self)
     }
 
+    /// Reads a table in which the class of a picture stands in `column`: the captions are the classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_labels(
+        path: impl AsRef<Path>,
+        config: &TableConfig,
+        column: &str,
+    ) -> Result<Self, Error> {
+        let config = TableConfig {
+            caption_column: column.to_owned(),
+            ..config.clone()
+        };
+        Self::open(path, &config)
+    }
+
     /// The line of the file on which row `index` begins, from 1.
     ///
     /// # Panics
     ///
     /// If `index` is not below `len()`.
     pub fn line(&self, index: usize) -> u64 {
-        self.0.line(index)
+        self.0.number(index)
     }
 }
 
@@ -61,6 +78,10 @@ impl Source for Table {
 
     fn image_key(&self, index: usize) -> Cow<'_, str> {
         self.0.image_key(index)
+    }
+
+    fn kind(&self) -> &'static str {
+        "a table"
     }
 
     fn skipped(&self) -> &Ledger {

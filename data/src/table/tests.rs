@@ -63,6 +63,7 @@ fn the_separator_is_found_and_noted() {
         ("filepath\ttitle, in full\ttitle\na.png\tx\ta, b\n", "tabs"),
         ("title,filepath\n\"a, b\",a.png\n", "commas"),
         ("title;filepath\na, b;a.png\n", "semicolons"),
+        ("title|filepath\na, b|a.png\n", "vertical bars"),
     ] {
         let (_folder, table) = open(table).unwrap();
         assert_eq!(captions(&table), ["a, b"]);
@@ -80,7 +81,10 @@ fn a_given_separator_is_kept_to_and_the_right_one_is_hinted_at() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("no column `filepath`"), "{error}");
-    assert!(error.contains("set `separator = \"comma\"`"), "{error}");
+    assert!(
+        error.contains("--set data.table.separator=comma"),
+        "{error}"
+    );
     let (_folder, table) = open_with(b"filepath\ttitle\na.png\tx\n", &config).unwrap();
     assert!(table.notes().is_empty());
 }
@@ -98,7 +102,10 @@ fn a_missing_column_names_those_present_and_the_nearest() {
         error.contains("`filepath`, `Title`, `author`. Did you mean `Title`?"),
         "{error}"
     );
-    assert!(error.contains("`caption_column`"), "{error}");
+    assert!(
+        error.contains("--set data.table.caption_column=Title"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -166,7 +173,14 @@ fn bad_rows_are_skipped_with_their_line_and_the_others_kept() {
         ),
         (4, Reason::EmptyPath),
         (5, Reason::EmptyCaption),
-        (6, Reason::LongCaption { found: 6, limit: 5 }),
+        (
+            6,
+            Reason::LongCaption {
+                section: "data.table",
+                found: 6,
+                limit: 5,
+            },
+        ),
     ];
     assert_eq!(skipped(&table), expected);
     assert_eq!(table.skipped().total(), 5);
@@ -262,8 +276,8 @@ fn a_table_without_samples_is_an_error() {
     ));
     assert!(matches!(
         open(b"\xff\xfef\0"),
-        Err(Error::HeaderEncoding {
-            found: "UTF-16",
+        Err(Error::OtherKind {
+            found: "text in UTF-16",
             ..
         })
     ));
@@ -281,7 +295,16 @@ fn a_table_that_is_not_there_is_named() {
     assert!(error.starts_with("no/such.csv: cannot be read"), "{error}");
     let folder = TempDir::new().unwrap();
     let error = Table::open(folder.path(), &TableConfig::default());
-    assert!(matches!(error, Err(Error::Unreadable { .. })), "{error:?}");
+    assert!(
+        matches!(
+            error,
+            Err(Error::NotAFile {
+                found: "a folder",
+                ..
+            })
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -291,4 +314,73 @@ fn rows_of_one_picture_are_one_group_however_the_path_is_spelled() {
     let groups = table.groups();
     assert_eq!(groups.image_of_row(), [0, 0, 1]);
     assert_eq!(groups.caption_of_row(), [0, 1, 0]);
+}
+
+#[test]
+fn excels_first_line_names_the_separator_and_is_no_row() {
+    for first in ["sep=;\r\n", "\u{feff}sep=;\n", "\"sep=;\"\n"] {
+        let rows = format!("{first}filepath;title, in full;title\na.png;x;a, b\n\tx\n");
+        let (_folder, table) = open(&rows).unwrap();
+        assert_eq!(captions(&table), ["a, b"], "{first}");
+        assert_eq!((table.line(0), skipped(&table)[0].0), (3, 4));
+    }
+    let (_folder, table) = open("sep=\nfilepath\ttitle\na.png\tx\n").unwrap();
+    assert_eq!(captions(&table), ["x"]);
+    let config = TableConfig {
+        separator: Separator::Comma,
+        ..Default::default()
+    };
+    assert!(open_with(b"sep=;\nfilepath,title\na.png,x\n", &config).is_ok());
+}
+
+#[test]
+fn a_packed_table_is_read_and_well_known_columns_are_taken() {
+    use std::io::Write;
+
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(b"file_name,text\na.png,a cat\n").unwrap();
+    let (_folder, table) = open(packed.finish().unwrap()).unwrap();
+    assert_eq!(captions(&table), ["a cat"]);
+    assert!(table.notes()[1].contains("`text`"), "{:?}", table.notes());
+}
+
+#[test]
+fn what_is_no_table_is_named_and_not_advised_on_columns() {
+    for (bytes, words) in [
+        (&b"\x89PNG\r\n\x1a\n"[..], "a PNG picture"),
+        (b"PAR1\x15\x04", "a Parquet file"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid x\n",
+            "a Git LFS pointer",
+        ),
+        (b"\x00\x01\x02", "binary data"),
+    ] {
+        let error = open(bytes).unwrap_err();
+        assert!(
+            matches!(&error, Error::OtherKind { found, .. } if *found == words),
+            "{error}"
+        );
+        let text = error.to_string();
+        assert!(
+            !text.contains("column") && !text.chars().any(char::is_control),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn the_classes_of_a_table_are_a_column_of_it() {
+    let (folder, _table) = open("filepath\ttitle\tgroup\na.png\tx\tcat\nb.png\ty\t\n").unwrap();
+    let path = folder.path().join("t.csv");
+    let labels = Table::open_labels(path, &TableConfig::default(), "group").unwrap();
+    assert_eq!(captions(&labels), ["cat"]);
+}
+
+#[test]
+fn the_digest_is_that_of_the_rows_wherever_the_table_lies() {
+    let rows = "filepath\ttitle\na.png\tx\nb.png\ty\n";
+    let digest = |rows: &str| open(rows).unwrap().1.digest();
+    assert_eq!(digest(rows), digest(rows));
+    assert_eq!(digest(rows), digest(&rows.replace("a.png", "./a.png")));
+    assert_ne!(digest(rows), digest(&rows.replace("\ty", "\tz")));
 }

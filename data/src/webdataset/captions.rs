@@ -3,25 +3,42 @@
 use super::WebDatasetConfig;
 use super::group::Text;
 use super::key::{CAPTIONS, Part};
-use crate::json::{Field, fields};
+use crate::choice;
+use crate::json::{fields, mend};
 use crate::rows::check_caption;
+use crate::shown::plain;
 use crate::{ClassList, Error, Reason, Templates};
+
+/// The part of a recipe that says how shards are read.
+pub(super) const SECTION: &str = "data.webdataset";
+
+/// The key of captions unless a recipe says another.
+pub(super) const USUAL_KEY: &str = "caption";
 
 /// How captions are made.
 #[derive(Debug)]
 pub(super) struct Captions {
     key: String,
+    labels: bool,
     classes: Option<ClassList>,
     templates: Templates,
     limit: usize,
 }
 
 impl Captions {
-    pub(super) fn new(config: &WebDatasetConfig) -> Result<Self, Error> {
+    /// With `labels` a caption is the class of its sample.
+    pub(super) fn new(config: &WebDatasetConfig, labels: bool) -> Result<Self, Error> {
+        let name_alone = ["{}".to_owned()];
+        let templates = if labels {
+            &name_alone[..]
+        } else {
+            &config.templates
+        };
         Ok(Self {
             key: config.caption_key.clone(),
+            labels,
             classes: config.classes.as_ref().map(ClassList::open).transpose()?,
-            templates: Templates::new(config.templates.iter().cloned())?,
+            templates: Templates::new(templates.iter().cloned())?,
             limit: config.max_caption_bytes,
         })
     }
@@ -34,30 +51,34 @@ impl Captions {
         }
         Err(bad(
             number,
-            format!("it has {size} bytes, over the limit of {limit} (`max_caption_bytes`)"),
+            format!(
+                "it has {size} bytes, over the limit of {limit} (`{SECTION}.max_caption_bytes`)"
+            ),
         ))
     }
 
-    /// The caption of sample `number` from its entries, the first of `txt`, `json` and `cls` that has one. Metadata
-    /// are often JSON without a caption, so that only the wanted key makes it one.
+    /// The captions of sample `number` from its entries, of the first of `txt`, `json` and `cls` that has one. Metadata
+    /// are often JSON without a caption, so that only the wanted key makes it one. A key may hold several.
     pub(super) fn choose(
         &self,
         [text, json, class]: [Option<Text>; CAPTIONS.len()],
         number: usize,
-    ) -> Result<String, Reason> {
-        let caption = if let Some(text) = text {
-            self.text(&text?)?
-        } else if let Some(json) = json {
-            match (self.json(&json?)?, class) {
-                (Some(caption), _) => caption,
-                (None, Some(class)) => self.class(&class?, number)?,
-                (None, None) => return Err(bad(1, format!("there is no key `{}`", self.key))),
+    ) -> Result<Vec<String>, Reason> {
+        let captions = if let Some(text) = text.filter(|_| !self.labels) {
+            vec![self.text(&text?)?]
+        } else if let Some(json) = json.filter(|_| !self.labels || self.key != Part::CLASS) {
+            match (self.json(json?)?, class) {
+                (Some(captions), _) => captions,
+                (None, Some(class)) if !self.labels => vec![self.class(&class?, number)?],
+                (None, _) => return Err(bad(1, format!("there is no key `{}`", self.key))),
             }
         } else {
-            self.class(&class.ok_or(Reason::NoCaption)??, number)?
+            vec![self.class(&class.ok_or(Reason::NoCaption)??, number)?]
         };
-        check_caption(&caption, self.limit)?;
-        Ok(caption)
+        for caption in &captions {
+            check_caption(caption, self.limit, SECTION)?;
+        }
+        Ok(captions)
     }
 
     /// A text without its byte order mark and the line break at its end.
@@ -70,16 +91,26 @@ impl Captions {
             .to_owned())
     }
 
-    fn json(&self, bytes: &[u8]) -> Result<Option<String>, Reason> {
-        let found = fields(bytes, [self.key.as_str()]);
-        match found.map_err(|message| bad(1, message))? {
-            [Some(Field::Text(caption))] => Ok(Some(caption)),
-            [Some(Field::Other(found))] => Err(bad(
-                1,
-                format!("the value of `{}` is {found}, not a text", self.key),
-            )),
-            [None] => Ok(None),
+    /// The captions in the wanted key, or in the first well-known one where nobody has said which is wanted.
+    fn json(&self, mut bytes: Vec<u8>) -> Result<Option<Vec<String>>, Reason> {
+        mend(&mut bytes);
+        let mut keys = [""; choice::CAPTIONS.len() + 1];
+        keys[0] = &self.key;
+        if self.key == USUAL_KEY {
+            keys[1..].copy_from_slice(&choice::CAPTIONS);
+            // The wanted key comes once.
+            let same = choice::CAPTIONS.iter().position(|key| *key == USUAL_KEY);
+            same.into_iter().for_each(|place| keys[place + 1] = "");
         }
+        let found = fields(&bytes, keys).map_err(|message| bad(1, message))?;
+        let mut found = found.into_iter().zip(keys);
+        let Some((field, key)) = found.find_map(|(field, key)| Some((field?, key))) else {
+            return Ok(None);
+        };
+        let captions = field
+            .texts(self.labels)
+            .map_err(|found| bad(1, format!("the value of `{key}` is {found}, not a text")))?;
+        Ok(Some(captions.into_iter().map(Into::into).collect()))
     }
 
     fn class(&self, bytes: &[u8], number: usize) -> Result<String, Reason> {
@@ -94,7 +125,10 @@ impl Captions {
             let last = names.len() - 1;
             bad(
                 2,
-                format!("`{text}` is no class number from 0 to {last} (`classes`)"),
+                format!(
+                    "`{}` is no class number from 0 to {last} (`{SECTION}.classes`)",
+                    plain(&text)
+                ),
             )
         })?;
         Ok(self.templates.fill_one(number, class))

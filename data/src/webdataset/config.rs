@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How to read a [`WebDataset`](crate::WebDataset). The names of the fields are the names of the options in a recipe.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WebDatasetConfig {
-    /// The key of the caption in a `.json` entry: `caption`.
+    /// The key of the caption in a `.json` entry: `caption`. Where it is not there and nobody set another, well-known
+    /// names are tried, such as `text`.
     pub caption_key: String,
     /// A file with one class name a line: a `.cls` entry is then the number of a line, from 0, and the caption is that
     /// class in a template. Without it the text of the entry is the caption.

@@ -67,12 +67,12 @@ impl Group {
         }
     }
 
-    /// The picture and the caption; `number` is that of the sample in its set.
+    /// The picture and its captions; `number` is that of the sample in its set.
     pub(super) fn finish(
         self,
         captions: &Captions,
         number: usize,
-    ) -> Result<(Location, String), Reason> {
+    ) -> Result<(Location, Vec<String>), Reason> {
         if let Some(extension) = self.repeated {
             return Err(Reason::RepeatedEntry { extension });
         }

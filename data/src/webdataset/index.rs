@@ -7,6 +7,7 @@ use std::path::Path;
 use super::group::Location;
 use super::pattern::Shards;
 use super::scan::{Rules, Scan};
+use crate::kind::{self, ENOUGH, TAR};
 use crate::rows::Rows;
 use crate::{Error, Ledger, Place, Reason, SampleError};
 
@@ -72,11 +73,7 @@ impl Index {
             Ok(bytes)
         });
         read.unwrap_or_else(|message| {
-            let message = match compression(path) {
-                Some(name) => format!("it is compressed with {name}; unpack it to a plain tar"),
-                None => message,
-            };
-            self.unusable(path, message);
+            self.unusable(path, other_kind(path).unwrap_or(message));
             0
         })
     }
@@ -153,16 +150,14 @@ fn open(path: &Path) -> Result<(File, u64), String> {
     Ok((file, found.len()))
 }
 
-/// What a file is compressed with, by its first bytes.
-fn compression(path: &Path) -> Option<&'static str> {
-    let (mut file, _) = open(path).ok()?;
-    let mut start = [0; 4];
-    file.read_exact(&mut start).ok()?;
-    match start {
-        [0x1f, 0x8b, ..] => Some("gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd] => Some("zstd"),
-        [0xfd, b'7', b'z', b'X'] => Some("xz"),
-        [b'B', b'Z', b'h', _] => Some("bzip2"),
-        _ => None,
-    }
+/// What a file is in place of an archive, by its first bytes.
+fn other_kind(path: &Path) -> Option<String> {
+    let (file, _) = open(path).ok()?;
+    let mut start = Vec::new();
+    file.take(ENOUGH as u64).read_to_end(&mut start).ok()?;
+    let found = kind::of(&start).filter(|found| *found != TAR && found.words != "binary data")?;
+    Some(format!(
+        "it is {}, not a tar archive; {}",
+        found.words, found.remedy
+    ))
 }

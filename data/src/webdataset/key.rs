@@ -49,6 +49,9 @@ impl<'a> Name<'a> {
 }
 
 impl Part {
+    /// The extension of classes.
+    pub(super) const CLASS: &str = CAPTIONS[2];
+
     /// The extension, without its dot.
     pub(super) fn extension(self) -> &'static str {
         match self {

@@ -2,23 +2,24 @@
 
 mod captions;
 mod config;
-mod files;
+
 mod group;
 mod index;
 mod key;
 mod metered;
-mod pattern;
+pub(crate) mod pattern;
 mod scan;
 
 use std::borrow::Cow;
 use std::path::Path;
 
+use crate::files::Files;
 use crate::picture::EXTENSIONS;
 use crate::rows::Rows;
 use crate::{Error, ImageData, Ledger, Place, Reason, Sample, SampleError, Source};
 use captions::Captions;
 pub use config::WebDatasetConfig;
-use files::Files;
+
 use group::Location;
 use index::Index;
 use scan::Rules;
@@ -28,7 +29,8 @@ use scan::Rules;
 /// The key of an entry is its path up to the first dot of the base name, and adjacent entries with the same key are a
 /// sample. Its picture is the entry with the extension `jpg`, `jpeg`, `png`, `webp`, `gif`, `bmp`, `tif` or `tiff`, in
 /// this order if there are several. Its caption is the text of `txt`, or else a key of `json`, or else what `cls`
-/// says: the number of a class, or a text where no classes are given. Hidden entries, those without an extension and
+/// says: the number of a class, or a text where no classes are given. A key that holds several texts makes several
+/// pairs; where `caption` is not there and nobody set another key, well-known ones such as `text` are tried. Hidden entries, those without an extension and
 /// `__notes__` are passed over. Links are never followed, and no name is ever used as a path.
 ///
 /// A sample that cannot be used is skipped and counted, and so is the rest of a shard that is damaged; see
@@ -53,8 +55,34 @@ impl WebDataset {
     /// If a pattern means nothing, or nothing in any of the shards can be used. With one shard that can, the others
     /// are counted in [`skipped`](Source::skipped).
     pub fn open(patterns: &[impl AsRef<Path>], config: &WebDatasetConfig) -> Result<Self, Error> {
+        Self::read(patterns, config, false)
+    }
+
+    /// Goes through shards of pictures whose class is their `.cls` entry, where `label` is `cls`, or the value of the key
+    /// `label` in their `.json` entry: the captions are the classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_labels(
+        patterns: &[impl AsRef<Path>],
+        config: &WebDatasetConfig,
+        label: &str,
+    ) -> Result<Self, Error> {
+        let config = WebDatasetConfig {
+            caption_key: label.to_owned(),
+            ..config.clone()
+        };
+        Self::read(patterns, &config, true)
+    }
+
+    fn read(
+        patterns: &[impl AsRef<Path>],
+        config: &WebDatasetConfig,
+        labels: bool,
+    ) -> Result<Self, Error> {
         let rules = Rules {
-            captions: Captions::new(config)?,
+            captions: Captions::new(config, labels)?,
             max_image_bytes: config.max_image_bytes,
         };
         let shards = pattern::expand(patterns)?;
@@ -115,6 +143,16 @@ impl Source for WebDataset {
     fn image_key(&self, index: usize) -> Cow<'_, str> {
         let shard = self.files.path(self.rows.place(index).shard);
         format!("{}/{}", shard.display(), self.rows.name(index)).into()
+    }
+
+    fn relative_key(&self, index: usize) -> Cow<'_, str> {
+        let shard = self.files.path(self.rows.place(index).shard);
+        let file = shard.file_name().unwrap_or(shard.as_os_str());
+        format!("{}/{}", file.to_string_lossy(), self.rows.name(index)).into()
+    }
+
+    fn kind(&self) -> &'static str {
+        "tar shards"
     }
 
     fn shards(&self) -> Vec<usize> {

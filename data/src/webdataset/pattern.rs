@@ -17,17 +17,17 @@ const STARS: MatchOptions = MatchOptions {
 };
 
 /// What patterns come to.
-pub(super) struct Shards {
+pub(crate) struct Shards {
     /// The patterns, for messages.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// The shards in the order of the patterns. Whether those named in full exist, nobody has looked.
-    pub(super) paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
     /// Patterns with stars that match nothing.
-    pub(super) unmatched: Vec<String>,
+    pub(crate) unmatched: Vec<String>,
 }
 
 /// Finds the shards of some patterns.
-pub(super) fn expand(patterns: &[impl AsRef<Path>]) -> Result<Shards, Error> {
+pub(crate) fn expand(patterns: &[impl AsRef<Path>]) -> Result<Shards, Error> {
     let shown = |path: &Path| path.display().to_string();
     let names: Vec<_> = patterns.iter().map(|p| shown(p.as_ref())).collect();
     let mut shards = Shards {
@@ -58,8 +58,12 @@ impl Shards {
         let base = existing.unwrap_or(Path::new(""));
         let rest = pattern.strip_prefix(base).unwrap_or(pattern);
         if rest.as_os_str().is_empty() {
-            self.paths.push(pattern.into());
-            return Ok(());
+            return if pattern.is_dir() {
+                self.add_matches(pattern, "*.tar")
+            } else {
+                self.paths.push(pattern.into());
+                Ok(())
+            };
         }
         let rest = rest.to_str().ok_or("the pattern is not UTF-8")?;
         for rest in braces(rest)? {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, Entry, EntryType};
 
-use super::captions::Captions;
+use super::captions::{Captions, SECTION};
 use super::group::{Group, Image, Location, Text};
 use super::index::Index;
 use super::key::{Name, Part};
@@ -145,6 +145,7 @@ impl<'a> Scan<'a> {
         }
         if size > limit {
             return Err(Reason::LargeFile {
+                section: SECTION,
                 path: path(),
                 limit,
             });
@@ -199,7 +200,11 @@ impl<'a> Scan<'a> {
             return self.skip(Place::Key(key), Reason::SplitSample);
         }
         match group.finish(&self.rules.captions, self.index.rows.len()) {
-            Ok((location, caption)) => self.index.rows.push(location, &key, &caption),
+            Ok((location, captions)) => {
+                for caption in &captions {
+                    self.index.rows.push(location, &key, caption);
+                }
+            }
             Err(reason) => self.skip(Place::Key(key.clone()), reason),
         }
         self.keys.insert(key);

@@ -35,13 +35,18 @@ pub struct TokenBatch {
     /// Length of a row, in tokens.
     pub tokens: usize,
     /// Number of tokens of each row that are not padding, `[batch]`. In a row with an end token, that token stands at
-    /// `lengths[row] - 1`.
+    /// `lengths[row] - 1`, or at the row's end if the padding is on the left.
     pub lengths: Vec<usize>,
 }
 
 impl TokenBatch {
     /// Pads `rows`, of at most `context` ids each.
-    pub(super) fn from_rows(rows: &[Vec<u32>], context: usize, padding: Padding, pad: u32) -> Self {
+    pub(super) fn from_rows(
+        rows: &[Vec<u32>],
+        context: usize,
+        padding: Padding,
+        (pad, left): (u32, bool),
+    ) -> Self {
         let lengths = rows.iter().map(Vec::len).collect::<Vec<_>>();
         let tokens = match padding {
             Padding::Context => context,
@@ -54,6 +59,10 @@ impl TokenBatch {
         let mut mask = Vec::with_capacity(rows.len() * tokens);
         for (index, row) in rows.iter().enumerate() {
             let end = (index + 1) * tokens;
+            if left {
+                ids.resize(end - row.len(), i64::from(pad));
+                mask.resize(ids.len(), false);
+            }
             ids.extend(row.iter().map(|&id| i64::from(id)));
             mask.resize(ids.len(), true);
             ids.resize(end, i64::from(pad));
@@ -82,13 +91,17 @@ impl Tokenizer {
     /// last tokens, not its end token. The rows are padded as [`Tokenizer::with_padding`] says.
     ///
     /// # Errors
-    /// If `context` has no room for the special tokens, or a caption has no encoding.
+    /// If `context` has no room for the special tokens, a caption has no encoding, or the tokenizer pads on the left and
+    /// rows are cut to the longest of the batch.
     pub fn encode_batch<S: AsRef<str>>(
         &self,
         captions: &[S],
         context: usize,
     ) -> Result<TokenBatch, TokenizerError> {
-        let Specials { before, after, pad } = self.specials();
+        let Specials { before, pad, .. } = self.specials();
+        if self.pads_left() && self.padding() != Padding::Context {
+            return Err(TokenizerError::PadsLeft);
+        }
         let room = context
             .checked_sub(self.specials().count())
             .filter(|_| context > 0)
@@ -99,13 +112,18 @@ impl Tokenizer {
         let rows = captions.iter().map(|caption| {
             let mut row = Vec::with_capacity(context.min(32));
             row.extend_from_slice(before);
-            self.encode_into(caption.as_ref(), &mut row)?;
+            self.encode_first(caption.as_ref(), &mut row, room)?;
             row.truncate(before.len() + room);
-            row.extend_from_slice(after);
+            self.close(&mut row);
             Ok(row)
         });
         let rows = rows.collect::<Result<Vec<_>, TokenizerError>>()?;
-        Ok(TokenBatch::from_rows(&rows, context, self.padding(), *pad))
+        Ok(TokenBatch::from_rows(
+            &rows,
+            context,
+            self.padding(),
+            (*pad, self.pads_left()),
+        ))
     }
 }
 
@@ -116,7 +134,8 @@ mod tests {
     #[test]
     fn rows_grow_in_steps_but_not_beyond_the_context() {
         let rows = vec![vec![7, 8, 9], vec![7]];
-        let stepped = TokenBatch::from_rows(&rows, 77, Padding::Longest { multiple: 4 }, 5);
+        let stepped =
+            TokenBatch::from_rows(&rows, 77, Padding::Longest { multiple: 4 }, (5, false));
         assert_eq!(
             (stepped.batch, stepped.tokens, stepped.lengths.clone()),
             (2, 4, vec![3, 1])
@@ -128,19 +147,31 @@ mod tests {
         );
         assert_eq!(stepped.row(1), [7, 5, 5, 5]);
         assert_eq!(
-            TokenBatch::from_rows(&rows, 3, Padding::Longest { multiple: 4 }, 5).tokens,
+            TokenBatch::from_rows(&rows, 3, Padding::Longest { multiple: 4 }, (5, false)).tokens,
             3
         );
         assert_eq!(
-            TokenBatch::from_rows(&rows, 9, Padding::Context, 5).tokens,
+            TokenBatch::from_rows(&rows, 9, Padding::Context, (5, false)).tokens,
             9
         );
         assert_eq!(
-            TokenBatch::from_rows(&[], 9, Padding::default(), 5)
+            TokenBatch::from_rows(&[], 9, Padding::default(), (5, false))
                 .ids
                 .len(),
             0
         );
+    }
+
+    #[test]
+    fn padding_on_the_left_moves_the_caption_to_the_end_of_the_row() {
+        let rows = vec![vec![7, 8, 9], vec![7]];
+        let batch = TokenBatch::from_rows(&rows, 4, Padding::Context, (5, true));
+        assert_eq!(batch.ids, [5, 7, 8, 9, 5, 5, 5, 7]);
+        assert_eq!(
+            batch.mask,
+            [false, true, true, true, false, false, false, true]
+        );
+        assert_eq!(batch.lengths, [3, 1]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ const LONGEST: usize = 64;
 
 /// Split patterns of CLIP tokenizers: what `transformers` writes, and ours (open_clip's, which ignores case).
 const CLIP_PATTERNS: [&str; 3] = [
-    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
+    super::clip::HF_PATTERN,
     r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+",
     super::clip::PATTERN,
 ];
@@ -30,18 +30,32 @@ pub(super) struct ChunkCache {
 }
 
 impl ChunkCache {
-    /// Appends the ids of `caption`, asking `encode` for the chunks not seen before.
+    /// Appends the ids of the words of `caption` to `out`, until there are `enough`; see
+    /// [`ChunkCache::encode_chunks`].
     pub(super) fn encode_into<E>(
         &self,
         caption: &str,
-        out: &mut Vec<u32>,
+        out: (&mut Vec<u32>, usize),
+        encode: impl Fn(&str) -> Result<Vec<u32>, E>,
+    ) -> Result<(), E> {
+        self.encode_chunks(chunks(caption), out, encode)
+    }
+
+    /// Appends the ids of `chunks` to `out`, until there are `enough`, asking `encode` for those not seen before.
+    pub(super) fn encode_chunks<'c, E>(
+        &self,
+        chunks: impl IntoIterator<Item = &'c str>,
+        (out, enough): (&mut Vec<u32>, usize),
         encode: impl Fn(&str) -> Result<Vec<u32>, E>,
     ) -> Result<(), E> {
         let mut fresh = Vec::new();
         {
             // A thread that panicked left complete entries behind: a poisoned lock is as good as a sound one.
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            for chunk in chunks(caption) {
+            for chunk in chunks {
+                if out.len() >= enough {
+                    break;
+                }
                 if let Some(ids) = known.get(chunk) {
                     out.extend_from_slice(ids);
                 } else {
@@ -96,13 +110,9 @@ impl Pipeline {
                 || token["rstrip"] == true
                 || token["single_word"] == true
         };
-        let is_random = file["model"]["dropout"]
-            .as_f64()
-            .is_some_and(|rate| rate > 0.0);
-        if is_random
-            || file["added_tokens"]
-                .as_array()
-                .is_some_and(|tokens| tokens.iter().any(crosses_whitespace))
+        if file["added_tokens"]
+            .as_array()
+            .is_some_and(|tokens| tokens.iter().any(crosses_whitespace))
         {
             return Self::Other;
         }
@@ -152,7 +162,7 @@ mod tests {
         for _ in 0..3 {
             let mut ids = Vec::new();
             cache
-                .encode_into(" a bbb\ta\n", &mut ids, encode)
+                .encode_into(" a bbb\ta\n", (&mut ids, usize::MAX), encode)
                 .expect("encodes");
             assert_eq!(ids, [1, 3, 1]);
         }

@@ -14,6 +14,9 @@ pub(super) const END: &str = "<end_of_text>";
 pub(super) const END_OF_WORD: &str = "</w>";
 /// Words as open_clip finds them: contractions, letters, single digits, runs of anything else.
 pub(super) const PATTERN: &str = r"(?i)'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
+/// Words as `transformers` finds them.
+pub(super) const HF_PATTERN: &str =
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+";
 /// Number of merges that CLIP uses; the file has more.
 const MERGES: usize = 49_152 - 256 - 2;
 
@@ -59,7 +62,7 @@ impl Tokenizer {
                 reason: "it has no merges".to_string(),
             });
         }
-        Ok(from_symbols(symbols, &merges)?.with_cleaning(Cleaning::OpenClip))
+        Ok(from_symbols(symbols, &merges)?.with_cleaning(Cleaning::Lower))
     }
 }
 

@@ -12,6 +12,54 @@ pub enum TokenizerError {
         /// What the parser says, with line and column where it knows them.
         reason: String,
     },
+    /// A part of `tokenizer.json` on which the tokenizer's library stops.
+    #[error("tokenizer.json: {part} cannot be read: {reason}")]
+    Broken {
+        /// The part, by its key.
+        part: &'static str,
+        /// What the library says.
+        reason: String,
+    },
+    /// A key of a tokenizer's file has a value that is not understood, or that cannot be.
+    #[error("{file}: `{key}` is {found}; expected {expected}")]
+    Key {
+        /// Name of the file.
+        file: &'static str,
+        /// The key, with the keys that lead to it.
+        key: String,
+        /// What was found.
+        found: String,
+        /// What would be understood.
+        expected: String,
+    },
+    /// A tokenizer's file is not of its format.
+    #[error("{file}: {reason}")]
+    File {
+        /// Name of the file.
+        file: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// None of the files is a vocabulary that can be read.
+    #[error("no vocabulary: {found}; expected {expected}, or set `tokens.kind` and `tokens.path`")]
+    NoVocabulary {
+        /// What the folder has and says.
+        found: String,
+        /// The files that would do.
+        expected: String,
+    },
+    /// The model is of open_clip's own vocabulary, which its folders do not hold.
+    #[error(
+        "open_clip_config.json names no `hf_tokenizer_name`: its captions need CLIP's own vocabulary, which the folder \
+         does not hold; set `tokens.kind` to \"clip\" and `tokens.path` to bpe_simple_vocab_16e6.txt.gz"
+    )]
+    NeedsClipVocabulary,
+    /// The tokenizer pads on the left, which moves the caption of a row that is cut to the longest of its batch.
+    #[error(
+        "the tokenizer pads on the left, which works only where rows always have the length of the context; set \
+         `padding_side` to \"right\" in tokenizer_config.json"
+    )]
+    PadsLeft,
     /// A merge list does not unpack, or a line of it is not two symbols.
     #[error(
         "not a CLIP merge list: {reason}; expected bpe_simple_vocab_16e6.txt.gz (or its unpacked text)"

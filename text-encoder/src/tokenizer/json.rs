@@ -1,10 +1,13 @@
 //! Reading and writing `tokenizer.json`.
 
-use serde_json::Value;
-use tokenizers::PaddingParams;
+use serde_json::{Value, json};
 
 use super::{
-    Cleaning, Padding, Tokenizer, TokenizerError, cache::ChunkCache, cache::Pipeline,
+    Cleaning, Padding, Tokenizer, TokenizerError,
+    cache::ChunkCache,
+    cache::Pipeline,
+    check, net,
+    sentencepiece::{OWN_KEY, Pieces},
     specials::Specials,
 };
 
@@ -12,109 +15,135 @@ impl Tokenizer {
     /// Any `tokenizer.json` that `tokenizers` or `transformers` wrote, with the special tokens of its post-processor.
     ///
     /// The padding id is the file's, else that of a token spelled `<pad>`, `[PAD]` or `<|pad|>`, else 0; see
-    /// [`Tokenizer::with_pad_id`]. The file's own truncation and its side of padding are not used: rows are always cut
-    /// and padded at their end, to the context of [`Tokenizer::encode_batch`].
+    /// [`Tokenizer::with_pad_id`]. The file's own truncation and length of padding are not used: rows are always cut
+    /// at their end and padded to the context of [`Tokenizer::encode_batch`], on the file's side. Byte-pair dropout is
+    /// left out.
     ///
     /// # Errors
     /// If the bytes are not JSON, not a tokenizer, or contradict themselves.
     pub fn from_json(text: &[u8]) -> Result<Self, TokenizerError> {
-        let file = serde_json::from_slice(text).map_err(|error| TokenizerError::Json {
-            reason: error.to_string(),
-        })?;
-        Self::from_value(file)
+        Self::from_value(parse(text)?)
     }
 
     /// The tokenizer that a parsed `tokenizer.json` describes.
     pub(super) fn from_value(mut file: Value) -> Result<Self, TokenizerError> {
-        let bad = |reason: String| TokenizerError::Json { reason };
-        if file.get("model").is_none() {
-            return Err(bad("it has no \"model\"".to_string()));
-        }
-        check_merges(&file["model"])?;
-        let pad = file["padding"]["pad_id"]
-            .as_u64()
-            .and_then(|id| u32::try_from(id).ok());
+        check::check(&file)?;
+        let padding = padding(&file["padding"])?;
         file["padding"] = Value::Null;
         file["truncation"] = Value::Null;
+        // The same caption must have the same ids.
+        if !file["model"]["dropout"].is_null() {
+            file["model"]["dropout"] = Value::Null;
+        }
         let pipeline = Pipeline::of(&file);
-        let inner = serde_json::from_value::<tokenizers::Tokenizer>(file)
-            .map_err(|error| bad(error.to_string()))?;
-        let specials = Specials::of(&inner, pad)?;
+        let pieces = Pieces::of(&file)?;
+        let inner = library(file)?;
+        let specials = Specials::of(&inner, padding.map(|(pad, _)| pad))?;
+        let pieces = pieces.map(|pieces| pieces.with_added(&inner));
         Ok(Self {
             inner,
             specials,
             pipeline,
+            pieces,
             cache: ChunkCache::default(),
             cleaning: Cleaning::AsIs,
             padding: Padding::default(),
+            pads_left: padding.is_some_and(|(_, left)| left),
         })
     }
 
-    /// The `tokenizer.json` of this tokenizer, padding id included, for [`Tokenizer::from_json`] and for
-    /// `transformers`. The [`Cleaning`] is not part of that format: whoever reads the file chooses it again.
+    /// The `tokenizer.json` of this tokenizer, for [`Tokenizer::from_json`] and for `transformers`: padding id and side
+    /// are part of it. The [`Cleaning`] is not: whoever reads the file chooses it again.
     ///
     /// # Errors
     /// If the tokenizer cannot be written as JSON.
     pub fn to_json(&self) -> Result<String, TokenizerError> {
-        let mut inner = self.inner.clone();
+        Ok(self.to_value()?.to_string())
+    }
+
+    /// [`Tokenizer::to_json`] before it is text.
+    pub(super) fn to_value(&self) -> Result<Value, TokenizerError> {
+        let bad = |reason: String| TokenizerError::Json { reason };
+        let mut file = serde_json::to_value(&self.inner).map_err(|error| bad(error.to_string()))?;
         let pad_id = self.specials.pad;
-        let pad_token = inner.id_to_token(pad_id).unwrap_or_default();
-        inner.with_padding(Some(PaddingParams {
-            pad_id,
-            pad_token,
-            ..PaddingParams::default()
-        }));
-        inner
-            .to_string(false)
-            .map_err(|error| TokenizerError::Json {
-                reason: error.to_string(),
-            })
+        file["padding"] = json!({"strategy": "BatchLongest",
+            "direction": if self.pads_left { "Left" } else { "Right" },
+            "pad_to_multiple_of": null, "pad_id": pad_id, "pad_type_id": 0,
+            "pad_token": self.token(pad_id).unwrap_or_default()});
+        if let Some(pieces) = &self.pieces {
+            file[OWN_KEY] = pieces.own();
+        }
+        Ok(file)
     }
 }
 
-/// Refuses merges of symbols that the vocabulary lacks: `tokenizers` panics on some of them.
-fn check_merges(model: &Value) -> Result<(), TokenizerError> {
-    let (Some(vocab), Some(merges)) = (model["vocab"].as_object(), model["merges"].as_array())
-    else {
-        return Ok(());
+/// A `tokenizer.json` as it stands.
+pub(super) fn parse(text: &[u8]) -> Result<Value, TokenizerError> {
+    serde_json::from_slice(text).map_err(|error| TokenizerError::Json {
+        reason: error.to_string(),
+    })
+}
+
+/// The padding id of the file, and whether it pads on the left.
+fn padding(padding: &Value) -> Result<Option<(u32, bool)>, TokenizerError> {
+    if padding.is_null() {
+        return Ok(None);
+    }
+    let key = |key: &str, expected: &str| TokenizerError::Key {
+        file: "tokenizer.json",
+        key: format!("padding.{key}"),
+        found: padding[key].to_string(),
+        expected: expected.to_string(),
     };
-    let prefix = model["continuing_subword_prefix"]
-        .as_str()
-        .unwrap_or_default();
-    for (index, merge) in merges.iter().enumerate() {
-        let pair = match merge {
-            Value::String(text) => text.split_once(' '),
-            _ => merge[0].as_str().zip(merge[1].as_str()),
-        };
-        let Some((left, right)) = pair else {
-            return Err(TokenizerError::Json {
-                reason: format!("merge {index} is {merge}, expected two symbols"),
-            });
-        };
-        let lacks = |missing: &str| TokenizerError::MergeOutOfVocabulary {
-            index,
-            left: left.to_string(),
-            right: right.to_string(),
-            missing: missing.to_string(),
-        };
-        let rest = right
-            .get(prefix.len()..)
-            .ok_or_else(|| lacks(&format!("{prefix}{right}")))?;
-        let joined = format!("{left}{rest}");
-        if let Some(missing) = [left, right, &joined]
-            .into_iter()
-            .find(|symbol| !vocab.contains_key(*symbol))
-        {
-            return Err(lacks(missing));
+    let id = padding["pad_id"]
+        .as_u64()
+        .filter(|id| *id <= check::LARGEST_ID)
+        .and_then(|id| u32::try_from(id).ok())
+        .ok_or_else(|| key("pad_id", "the id of a token"))?;
+    match padding["direction"].as_str() {
+        None | Some("Right") => Ok(Some((id, false))),
+        Some("Left") => Ok(Some((id, true))),
+        Some(_) => Err(key("direction", "\"Right\" or \"Left\"")),
+    }
+}
+
+/// The library's tokenizer. Where it panics, the part is found by leaving out one after the other.
+fn library(file: Value) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let read = |file: Value| net::caught(|| serde_json::from_value::<tokenizers::Tokenizer>(file));
+    match read(file.clone()) {
+        Ok(Ok(inner)) => Ok(inner),
+        Ok(Err(error)) => Err(TokenizerError::Json {
+            reason: error.to_string(),
+        }),
+        Err(reason) => {
+            let optional = [
+                "normalizer",
+                "pre_tokenizer",
+                "post_processor",
+                "decoder",
+                "added_tokens",
+            ];
+            let without = |part: &str| {
+                let mut less = file.clone();
+                less[part] = if part == "added_tokens" {
+                    json!([])
+                } else {
+                    Value::Null
+                };
+                read(less).is_ok()
+            };
+            let part = optional
+                .into_iter()
+                .find(|part| without(part))
+                .unwrap_or("model");
+            Err(TokenizerError::Broken { part, reason })
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn small() -> Value {
         json!({
@@ -168,7 +197,7 @@ mod tests {
             (foreign, "merge 1"),
             (misshapen, "merge 1"),
             (prefixed, "merge 0"),
-            (processor, "not a tokenizer.json"),
+            (processor, "post_processor.single"),
         ];
         for (file, want) in cases {
             let error = Tokenizer::from_value(file)

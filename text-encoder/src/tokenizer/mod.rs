@@ -5,21 +5,34 @@
 //!
 //! | from | row | padding id | [`Cleaning`] |
 //! | --- | --- | --- | --- |
-//! | [`Tokenizer::clip_bpe`] | `<start_of_text>` caption `<end_of_text>` | 0 | `OpenClip` |
+//! | [`Tokenizer::clip_bpe`] | `<start_of_text>` caption `<end_of_text>` | 0 | `Lower` |
 //! | [`Tokenizer::train_bpe`] | the same | 0 | `AsIs` |
 //! | [`Tokenizer::wordpiece_vocab`] | `[CLS]` caption `[SEP]` | of `[PAD]` | `AsIs` |
 //! | [`Tokenizer::from_json`] | as its post-processor says | the file's | `AsIs` |
+//! | [`Tokenizer::from_files`] | as `transformers` for the folder | of `pad_token` | that of the class |
+//! | [`Tokenizer::from_open_clip`] | as open_clip for the folder | of `pad_token`, or 0 | that of `clean` |
 //!
 //! `transformers` pads CLIP's captions with the end token: `with_pad_id(49407)`.
 
+use std::borrow::Cow;
+
 mod batch;
 mod cache;
+mod check;
+mod class;
 mod cleaning;
 mod clip;
+mod config;
+mod cut;
 mod decode;
 mod error;
+mod export;
+mod files;
 mod html;
 mod json;
+mod net;
+mod open_clip;
+mod sentencepiece;
 mod specials;
 mod tidy;
 mod train;
@@ -28,10 +41,16 @@ mod wordpiece;
 pub use batch::{Padding, TokenBatch};
 pub use cleaning::Cleaning;
 pub use error::TokenizerError;
+pub use export::Exported;
+pub use files::{Opened, TokenizerFiles};
 pub use wordpiece::WordPieceConfig;
 
 use cache::{ChunkCache, Pipeline};
+use sentencepiece::Pieces;
 use specials::Specials;
+
+/// Characters of a caption that a message quotes.
+const LONGEST_QUOTE: usize = 200;
 
 /// A tokenizer with its special tokens, its cleaning and its padding. It is `Sync`: threads share one, and its cache.
 #[derive(Debug)]
@@ -39,9 +58,12 @@ pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     specials: Specials,
     pipeline: Pipeline,
+    /// How `SiglipTokenizer` finds pieces, where this is one.
+    pieces: Option<Pieces>,
     cache: ChunkCache,
     cleaning: Cleaning,
     padding: Padding,
+    pads_left: bool,
 }
 
 /// Two captions as one row, as BERT reads them.
@@ -65,6 +87,13 @@ impl Tokenizer {
     #[must_use]
     pub fn with_padding(mut self, padding: Padding) -> Self {
         self.padding = padding;
+        self
+    }
+
+    /// The same tokenizer with its padding at the beginning of rows (`true`) or at their end.
+    #[must_use]
+    pub fn with_left_padding(mut self, left: bool) -> Self {
+        self.pads_left = left;
         self
     }
 
@@ -92,7 +121,7 @@ impl Tokenizer {
     pub fn encode_with_specials(&self, caption: &str) -> Result<Vec<u32>, TokenizerError> {
         let mut ids = self.specials.before.clone();
         self.encode_into(caption, &mut ids)?;
-        ids.extend_from_slice(&self.specials.after);
+        self.close(&mut ids);
         Ok(ids)
     }
 
@@ -101,10 +130,9 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn encode_pair(&self, first: &str, second: &str) -> Result<PairEncoding, TokenizerError> {
-        let cleaned = (self.cleaning.apply(first), self.cleaning.apply(second));
-        let encoding = self
-            .inner
-            .encode_fast(cleaned, true)
+        let cleaned = (self.cleaned(first), self.cleaned(second));
+        let encoding = net::caught(|| self.inner.encode_fast(cleaned, true))
+            .map_err(|reason| stopped(first, reason))?
             .map_err(|error| failed(first, &error))?;
         Ok(PairEncoding {
             ids: encoding.get_ids().to_vec(),
@@ -117,10 +145,13 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::encode`].
     pub fn tokens(&self, caption: &str) -> Result<Vec<String>, TokenizerError> {
-        let cleaned = self.cleaning.apply(caption);
-        let encoding = self
-            .inner
-            .encode(cleaned, true)
+        if self.pieces.is_some() {
+            let ids = self.encode_with_specials(caption)?;
+            return Ok(ids.into_iter().filter_map(|id| self.token(id)).collect());
+        }
+        let cleaned = self.cleaned(caption);
+        let encoding = net::caught(|| self.inner.encode(cleaned, true))
+            .map_err(|reason| stopped(caption, reason))?
             .map_err(|error| failed(caption, &error))?;
         Ok(encoding.get_tokens().to_vec())
     }
@@ -128,6 +159,34 @@ impl Tokenizer {
     /// Number of ids, special tokens included: what the token embedding needs at least.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// The greatest id that a row can hold: of the vocabulary, the added tokens, the special tokens and the padding.
+    /// The table of a text tower must have more rows.
+    pub fn max_id(&self) -> u32 {
+        let vocabulary = self.inner.get_vocab(true).into_values().max();
+        let special = self
+            .specials
+            .before
+            .iter()
+            .chain(&self.specials.after)
+            .copied();
+        special.chain(vocabulary).fold(self.specials.pad, u32::max)
+    }
+
+    /// The id of a token by its spelling.
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// How captions are cleaned.
+    pub fn cleaning(&self) -> Cleaning {
+        self.cleaning
+    }
+
+    /// Whether rows are padded at their beginning.
+    pub fn pads_left(&self) -> bool {
+        self.pads_left
     }
 
     /// The special token in front of every caption, if there is one.
@@ -152,19 +211,89 @@ impl Tokenizer {
 
     /// Appends the ids of `caption` to `out`.
     fn encode_into(&self, caption: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
-        let folds_itself = self.cleaning == Cleaning::OpenClip && self.pipeline == Pipeline::Clip;
+        self.encode_until(caption, (out, usize::MAX))
+    }
+
+    /// Appends the first `room` ids of `caption` to `out`, and perhaps more; see [`cut`].
+    fn encode_first(
+        &self,
+        caption: &str,
+        out: &mut Vec<u32>,
+        room: usize,
+    ) -> Result<(), TokenizerError> {
+        let begin = out.len();
+        let enough = begin + cut::enough(room);
+        let mut length = cut::first_try(room);
+        while let Some(beginning) = cut::beginning(caption, length) {
+            self.encode_until(beginning, (out, enough))?;
+            if out.len() >= enough {
+                return Ok(());
+            }
+            out.truncate(begin);
+            length *= 4;
+        }
+        self.encode_until(caption, (out, enough))
+    }
+
+    /// Appends the ids of `caption`, as many as there are, or a few more than make `out` so long.
+    fn encode_until(
+        &self,
+        caption: &str,
+        (out, enough): (&mut Vec<u32>, usize),
+    ) -> Result<(), TokenizerError> {
+        if let Some(pieces) = &self.pieces {
+            let cleaned = if self.cleaning.spares_special_tokens() {
+                caption.into()
+            } else {
+                self.cleaned(caption)
+            };
+            let tools = (&self.inner, &self.cache);
+            let encoded =
+                net::caught(|| pieces.encode_into(&cleaned, self.cleaning, tools, (out, enough)));
+            return encoded.map_err(|reason| stopped(caption, reason))?;
+        }
+        self.encode_cleaned(&self.cleaned(caption), (out, enough))
+    }
+
+    /// The caption as the tokenizer's library gets it.
+    fn cleaned<'c>(&self, caption: &'c str) -> Cow<'c, str> {
+        let folds_itself = self.cleaning == Cleaning::Lower && self.pipeline == Pipeline::Clip;
         if self.cleaning == Cleaning::AsIs || (folds_itself && cleaning::is_plain(caption)) {
-            self.encode_cleaned(caption, out)
+            Cow::Borrowed(caption)
+        } else if self.cleaning.spares_special_tokens() {
+            Cow::Owned(self.cleaned_between_tokens(caption))
         } else {
-            self.encode_cleaned(&self.cleaning.apply(caption), out)
+            Cow::Owned(self.cleaning.apply(caption))
         }
     }
 
-    fn encode_cleaned(&self, caption: &str, out: &mut Vec<u32>) -> Result<(), TokenizerError> {
+    /// The caption with everything cleaned but the special tokens that it spells.
+    fn cleaned_between_tokens(&self, caption: &str) -> String {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let mut tokens = added.values().filter(|token| !token.normalized);
+        let Some((at, length)) = tokens
+            .by_ref()
+            .filter_map(|token| Some((caption.find(&token.content)?, token.content.len())))
+            .min_by_key(|&(at, length)| (at, usize::MAX - length))
+        else {
+            return self.cleaning.apply(caption);
+        };
+        let (before, rest) = caption.split_at(at);
+        let (token, after) = rest.split_at(length);
+        let mut cleaned = self.cleaning.apply(before);
+        cleaned.push_str(token);
+        cleaned.push_str(&self.cleaned_between_tokens(after));
+        cleaned
+    }
+
+    fn encode_cleaned(
+        &self,
+        caption: &str,
+        (out, enough): (&mut Vec<u32>, usize),
+    ) -> Result<(), TokenizerError> {
         let encode = |text: &str| {
-            let encoding = self
-                .inner
-                .encode_fast(text, false)
+            let encoding = net::caught(|| self.inner.encode_fast(text, false))
+                .map_err(|reason| stopped(text, reason))?
                 .map_err(|error| failed(text, &error))?;
             Ok(encoding.get_ids().to_vec())
         };
@@ -172,7 +301,16 @@ impl Tokenizer {
             out.extend(encode(caption)?);
             return Ok(());
         }
-        self.cache.encode_into(caption, out, encode)
+        self.cache.encode_into(caption, (out, enough), encode)
+    }
+
+    /// Puts the special tokens behind a caption's. `SiglipTokenizer` adds no second end token to a caption that spells
+    /// one.
+    fn close(&self, row: &mut Vec<u32>) {
+        let is_closed = self.pieces.is_some() && row.last() == self.specials.after.last();
+        if !(is_closed && row.len() > self.specials.before.len()) {
+            row.extend_from_slice(&self.specials.after);
+        }
     }
 
     fn specials(&self) -> &Specials {
@@ -188,9 +326,14 @@ impl Tokenizer {
     }
 }
 
+/// The library says that it cannot encode `caption`.
 fn failed(caption: &str, error: &tokenizers::Error) -> TokenizerError {
+    stopped(caption, error.to_string())
+}
+
+fn stopped(caption: &str, reason: String) -> TokenizerError {
     TokenizerError::Encode {
-        caption: caption.to_string(),
-        reason: error.to_string(),
+        caption: caption.chars().take(LONGEST_QUOTE).collect(),
+        reason,
     }
 }

@@ -2,7 +2,7 @@
 
 use tokenizers::{Encoding, PostProcessor, Token};
 
-use super::TokenizerError;
+use super::{TokenizerError, net};
 
 /// Spellings of a padding token, in the order in which they are looked up.
 const PADDING_TOKENS: [&str; 3] = ["<pad>", "[PAD]", "<|pad|>"];
@@ -40,11 +40,14 @@ impl Specials {
             value: "x".to_string(),
             offsets: (0, 1),
         };
-        let around = processor
-            .process(Encoding::from_tokens(vec![token], 0), None, true)
-            .map_err(|error| TokenizerError::Json {
-                reason: format!("post_processor: {error}"),
-            })?;
+        let broken = |reason: String| TokenizerError::Broken {
+            part: "post_processor",
+            reason,
+        };
+        let encoding = Encoding::from_tokens(vec![token], 0);
+        let around = net::caught(|| processor.process(encoding, None, true))
+            .map_err(broken)?
+            .map_err(|error| broken(error.to_string()))?;
         let is_special = around.get_special_tokens_mask();
         let at = is_special
             .iter()

@@ -29,37 +29,54 @@ impl Tokenizer {
     /// # Errors
     /// If `[UNK]`, `[CLS]` or `[SEP]` is missing, or a token stands there twice.
     pub fn wordpiece_vocab(text: &str, config: &WordPieceConfig) -> Result<Self, TokenizerError> {
-        let bad = |reason: String| TokenizerError::Vocabulary { reason };
-        let mut vocab = Map::new();
-        for (id, token) in text.lines().enumerate() {
-            if vocab.insert(token.to_string(), json!(id)).is_some() {
-                return Err(bad(format!("line {} repeats {token:?}", id + 1)));
-            }
-        }
-        let id_of = |token: &str| {
-            vocab
-                .get(token)
-                .cloned()
-                .ok_or_else(|| bad(format!("{token} is missing")))
-        };
-        let (_, cls, sep) = (id_of("[UNK]")?, id_of("[CLS]")?, id_of("[SEP]")?);
-        let special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].into_iter().filter_map(|token| {
-            let id = vocab.get(token)?;
-            Some(json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": true}))
-        });
-        Self::from_value(json!({
-            "version": "1.0",
-            "added_tokens": special.collect::<Vec<_>>(),
-            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-                "strip_accents": null, "lowercase": config.lowercase},
-            "pre_tokenizer": {"type": "BertPreTokenizer"},
-            "post_processor": {"type": "BertProcessing", "cls": ["[CLS]", cls], "sep": ["[SEP]", sep]},
-            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
-            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
-                "max_input_chars_per_word": config.max_word_chars, "vocab": Value::Object(vocab)},
-        }))
+        Self::from_value(file(text, config, |name| match name {
+            "cls_token" => "[CLS]",
+            "sep_token" => "[SEP]",
+            _ => "[UNK]",
+        })?)
     }
+}
+
+/// The `tokenizer.json` of a `vocab.txt`; `spelling` says how a special token is spelled.
+pub(super) fn file<'s>(
+    text: &str,
+    config: &WordPieceConfig,
+    spelling: impl Fn(&str) -> &'s str,
+) -> Result<Value, TokenizerError> {
+    let bad = |reason: String| TokenizerError::Vocabulary { reason };
+    let mut vocab = Map::new();
+    for (id, token) in text.lines().enumerate() {
+        if vocab.insert(token.to_string(), json!(id)).is_some() {
+            return Err(bad(format!("line {} repeats {token:?}", id + 1)));
+        }
+    }
+    let id_of = |name: &str| {
+        let token = spelling(name);
+        let id = vocab.get(token).cloned();
+        id.map(|id| (token, id))
+            .ok_or_else(|| bad(format!("{token} is missing")))
+    };
+    let (unknown, cls, sep) = (
+        id_of("unk_token")?,
+        id_of("cls_token")?,
+        id_of("sep_token")?,
+    );
+    let special = ["[PAD]", "[MASK]", unknown.0, cls.0, sep.0].into_iter().filter_map(|token| {
+        let id = vocab.get(token)?;
+        Some(json!({"id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true}))
+    });
+    Ok(json!({
+        "version": "1.0",
+        "added_tokens": special.collect::<Vec<_>>(),
+        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+            "strip_accents": null, "lowercase": config.lowercase},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "BertProcessing", "cls": cls, "sep": sep},
+        "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": true},
+        "model": {"type": "WordPiece", "unk_token": unknown.0, "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": config.max_word_chars, "vocab": vocab},
+    }))
 }
 
 #[cfg(test)]

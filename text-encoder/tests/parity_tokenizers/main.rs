@@ -11,6 +11,7 @@ use serde_json::Value;
 use text_encoder::tokenizer::{Padding, TokenBatch, Tokenizer, WordPieceConfig};
 
 mod clip;
+mod files;
 
 #[test]
 fn parity_tokenizers() {
@@ -41,6 +42,8 @@ fn parity_tokenizers() {
             .collect::<BTreeSet<_>>();
         if listed.iter().any(|name| name.ends_with(".txt.gz")) {
             clip::compare(&mut folder, &meta);
+        } else if listed.contains("tokenizer_config.json") {
+            files::compare(&mut folder, &listed);
         } else {
             plain(&mut folder, &meta);
         }

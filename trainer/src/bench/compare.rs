@@ -9,14 +9,14 @@ use serde_json::Value;
 use super::{BenchArgs, Case, again, step::MICRO_BATCHES};
 use crate::{
     device::Backend,
+    files::{TEXT, read_text},
     say::{say, tell},
 };
 
 /// Runs every case of the peer's file in a process of its own and prints both sides.
 pub(super) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let path = args.peer.as_deref().context("a file of lines")?;
-    let name = || path.display().to_string();
-    let text = std::fs::read_to_string(path).with_context(name)?;
+    let text = read_text(path, TEXT)?;
     let mut peers = Vec::new();
     for (number, line) in text.lines().enumerate() {
         if line.trim().is_empty() {

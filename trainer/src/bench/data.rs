@@ -13,6 +13,7 @@ use text_encoder::tokenizer::{Padding, Tokenizer};
 use vision_encoder::image::{DecodeOptions, Preprocessor, decode};
 
 use super::{BenchArgs, fields, timed};
+use crate::files::{VOCABULARY, read_file};
 
 fn open_table(args: &BenchArgs) -> anyhow::Result<data::Table> {
     let path: &Path = args
@@ -79,7 +80,7 @@ pub(super) fn tokens(args: &BenchArgs) -> anyhow::Result<Map<String, Value>> {
         .collect();
     let make = || match &args.vocabulary {
         Some(path) => {
-            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+            let bytes = read_file(path, VOCABULARY)?;
             Tokenizer::clip_bpe(&bytes).with_context(|| path.display().to_string())
         }
         None => Ok(Tokenizer::train_bpe(

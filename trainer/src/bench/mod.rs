@@ -7,7 +7,7 @@ mod step;
 
 use std::{path::PathBuf, process::Command, time::Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
@@ -78,15 +78,44 @@ pub struct BenchArgs {
     pub device: Option<Choice>,
 }
 
+/// The most pairs of a batch, of which each picture takes 588 KiB before a model has seen it.
+const BATCH: usize = 1 << 16;
+/// The most repetitions.
+const STEPS: usize = 1 << 20;
+/// The most threads.
+const WORKERS: usize = 1 << 10;
+
+impl BenchArgs {
+    /// Checks that nothing is made in a number that cannot work.
+    fn check(&self) -> anyhow::Result<()> {
+        let gib = (self.batch as f64 * 3.0 * 224.0 * 224.0 * 4.0 / f64::from(1 << 30)).ceil();
+        let pictures = format!("its pictures would take {gib} GiB");
+        for (option, value, most, why) in [
+            ("--batch", self.batch, BATCH, pictures.as_str()),
+            ("--steps", self.steps, STEPS, "each is timed and kept"),
+            (
+                "--workers",
+                self.workers,
+                WORKERS,
+                "each is a thread of the system",
+            ),
+        ] {
+            ensure!(
+                (1..=most).contains(&value),
+                "{option} is {value}; give 1 to {most}: {why}"
+            );
+        }
+        Ok(())
+    }
+}
+
 /// Runs one case and prints its line.
 ///
 /// # Errors
 ///
 /// If an option does not fit the case, or a file cannot be read.
 pub fn run(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
-    if args.batch == 0 || args.steps == 0 {
-        bail!("--batch and --steps must be at least 1");
-    }
+    args.check()?;
     ensure!(
         args.peer.is_some() == (args.case == Case::Compare),
         "a file of lines goes with `bench compare PEER.jsonl`, and only there"
@@ -179,4 +208,35 @@ fn fields(entries: impl IntoIterator<Item = (&'static str, Value)>) -> Map<Strin
         .into_iter()
         .map(|(key, value)| (key.to_string(), value))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_cannot_work_is_refused_by_its_option() {
+        let args = |batch, steps, workers| BenchArgs {
+            case: Case::Loss,
+            peer: None,
+            batch,
+            steps,
+            workers,
+            data: None,
+            vocabulary: None,
+            device: None,
+        };
+        args(BATCH, STEPS, WORKERS).check().unwrap();
+        for (option, args) in [
+            ("--batch ", args(0, 1, 1)),
+            ("--batch ", args(usize::MAX, 1, 1)),
+            ("--steps ", args(1, 0, 1)),
+            ("--steps ", args(1, usize::MAX, 1)),
+            ("--workers ", args(1, 1, 0)),
+            ("--workers ", args(1, 1, usize::MAX)),
+        ] {
+            let error = args.check().unwrap_err().to_string();
+            assert!(error.starts_with(option), "{error}");
+        }
+    }
 }

@@ -6,11 +6,11 @@ use std::path::{Component, Path};
 
 use super::data::{ShapesSplit, Source};
 use super::eval::Eval;
-use super::image::Augmentation;
+use super::image::{Augmentation, Image};
 use super::model::{Model, Start, Text, Tower, Vision};
 use super::tokens::Tokens;
 use super::train::{Schedule, Train};
-use super::{Data, Recipe};
+use super::{Data, Recipe, Said};
 
 /// A value that cannot work: its key, what is wrong with it, and the remedy.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,221 +20,482 @@ pub(super) struct Fault {
     pub(super) remedy: String,
 }
 
-type Checked = Result<(), Fault>;
-
-/// Fails with the fault unless the condition holds.
-fn require(holds: bool, key: &str, problem: impl Display, remedy: impl Display) -> Checked {
-    if holds {
-        return Ok(());
+impl Fault {
+    /// Whether its key stands in a table.
+    pub(super) fn is_in(&self, table: &str) -> bool {
+        self.key
+            .strip_prefix(table)
+            .is_some_and(|rest| rest.starts_with('.'))
     }
-    Err(Fault {
-        key: key.to_owned(),
-        problem: problem.to_string(),
-        remedy: remedy.to_string(),
-    })
 }
 
-fn at_least(key: &str, found: u64, least: u64) -> Checked {
-    require(
-        found >= least,
-        key,
-        format_args!("is {found}"),
-        format_args!("give {least} or more"),
-    )
-}
-
-/// A share of something that may be 0 but not all.
-fn share(key: &str, found: f64) -> Checked {
-    require(
-        (0.0..1.0).contains(&found),
-        key,
-        format_args!("is {found}"),
-        "give 0 or more, and less than 1",
-    )
-}
-
-fn positive(key: &str, found: f64) -> Checked {
-    let holds = found.is_finite() && found > 0.0;
-    require(
-        holds,
-        key,
-        format_args!("is {found}"),
-        "give a number above 0",
-    )
-}
-
-fn not_negative(key: &str, found: f64) -> Checked {
-    let holds = found.is_finite() && found >= 0.0;
-    require(holds, key, format_args!("is {found}"), "give 0 or more")
-}
-
-/// The first value of the recipe that cannot work.
-pub(super) fn check(recipe: &Recipe) -> Checked {
+/// Every value of the recipe that cannot work.
+pub(super) fn check(recipe: &Recipe, said: &Said) -> Vec<Fault> {
+    let mut faults = Faults::default();
     let mut parts = Path::new(&recipe.name).components();
-    require(
-        matches!(
-            (parts.next(), parts.next()),
-            (Some(Component::Normal(_)), None)
-        ),
+    let is_plain = matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    );
+    faults.require(
+        is_plain && recipe.name.len() <= 200,
         "name",
         format_args!("is \"{}\"", recipe.name),
-        "a run's folder is named by it: give a name without slashes",
-    )?;
-    data(&recipe.data)?;
-    augmentation(&recipe.image.augmentation)?;
-    if let Tokens::Bpe(bpe) = &recipe.tokens {
-        // 256 bytes, each at the end of a word or not, and the two special tokens.
-        at_least("tokens.vocab", bpe.vocab as u64, 514)?;
-    }
-    model(&recipe.model)?;
-    batches(&recipe.train)?;
-    length(&recipe.train)?;
-    optimizer(&recipe.train)?;
-    at_least("run.keep_last", recipe.run.keep_last as u64, 1)?;
-    eval(&recipe.eval)
+        "a run's folder is named by it: give a short name without slashes",
+    );
+    faults.data(&recipe.data);
+    faults.image(&recipe.image);
+    faults.tokens(&recipe.tokens, &recipe.model);
+    faults.model(&recipe.model);
+    faults.batches(&recipe.train);
+    faults.length(&recipe.train, said);
+    faults.optimizer(&recipe.train);
+    faults.within("run.keep_last", recipe.run.keep_last, 1..=1_000_000);
+    faults.eval(&recipe.eval);
+    faults.0
 }
 
-fn data(data: &Data) -> Checked {
-    require(
-        !data.train.is_empty(),
-        "data.train",
-        "is empty",
-        "name a table with --train TABLE, or add [[data.train]] to the recipe",
-    )?;
-    share("data.max_bad", data.max_bad)?;
-    require(
-        data.prefetch <= 1024,
-        "data.prefetch",
-        format_args!("is {}", data.prefetch),
-        "give 1024 or fewer",
-    )?;
-    for source in &data.train {
-        positive("data.train.weight", source.weight())?;
+/// The parts of the schedule that do not fit into a run of so many steps.
+pub(super) fn schedule(train: &Train, steps: u64) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    faults.fits("train.warmup", train.warmup, steps);
+    if let Schedule::ConstantCooldown(cooldown) = &train.schedule {
+        faults.fits("train.schedule.steps", cooldown.steps, steps);
     }
-    for source in data.train.iter().chain(&data.val) {
-        if let Source::Shapes(shapes) = source {
-            let (key, pictures) = match shapes.split {
-                ShapesSplit::Train => ("data.shapes.train", data.shapes.train),
-                ShapesSplit::Val => ("data.shapes.val", data.shapes.val),
-                ShapesSplit::HeldOut => ("data.shapes.held_out", data.shapes.held_out),
-            };
-            at_least(key, pictures as u64, 1)?;
+    faults.0
+}
+
+#[derive(Default)]
+struct Faults(Vec<Fault>);
+
+/// The kinds of check.
+impl Faults {
+    /// Notes the fault unless the condition holds, and says whether it does.
+    fn require(
+        &mut self,
+        holds: bool,
+        key: &str,
+        problem: impl Display,
+        remedy: impl Display,
+    ) -> bool {
+        if !holds {
+            self.0.push(Fault {
+                key: key.to_owned(),
+                problem: problem.to_string(),
+                remedy: remedy.to_string(),
+            });
+        }
+        holds
+    }
+
+    /// A number from a range, whose upper end is far above what anybody uses, and below what would exhaust the memory.
+    fn within(
+        &mut self,
+        key: &str,
+        found: impl TryInto<u64> + Display + Copy,
+        range: std::ops::RangeInclusive<u64>,
+    ) -> bool {
+        let number = found.try_into().unwrap_or(u64::MAX);
+        if number < *range.start() {
+            let remedy = format!("give {} or more", range.start());
+            return self.require(false, key, format_args!("is {found}"), remedy);
+        }
+        let remedy = format!("give {} or less", range.end());
+        self.require(
+            number <= *range.end(),
+            key,
+            format_args!("is {found}"),
+            remedy,
+        )
+    }
+
+    fn at_least(&mut self, key: &str, found: u64, least: u64) -> bool {
+        self.within(key, found, least..=u64::MAX)
+    }
+
+    /// A share of something that may be 0 but not all.
+    fn share(&mut self, key: &str, found: f64) {
+        self.require(
+            (0.0..1.0).contains(&found),
+            key,
+            format_args!("is {found}"),
+            "give 0 or more, and less than 1",
+        );
+    }
+
+    fn positive(&mut self, key: &str, found: f64) -> bool {
+        let holds = found.is_finite() && found > 0.0;
+        self.require(
+            holds,
+            key,
+            format_args!("is {found}"),
+            "give a number above 0",
+        )
+    }
+
+    fn not_negative(&mut self, key: &str, found: f64) {
+        let holds = found.is_finite() && found >= 0.0;
+        self.require(holds, key, format_args!("is {found}"), "give 0 or more");
+    }
+
+    /// A part of the schedule has to fit into the whole.
+    fn fits(&mut self, key: &str, part: u64, steps: u64) {
+        self.require(
+            part <= steps,
+            key,
+            format_args!("is {part} steps, more than the {steps} of the whole run"),
+            format_args!("give {steps} or fewer, or train for longer"),
+        );
+    }
+}
+
+/// Most pictures of the generated set: the order of an epoch takes eight bytes for each.
+const MOST_SHAPES: u64 = 100_000_000;
+
+/// The tables of a recipe.
+impl Faults {
+    fn data(&mut self, data: &Data) {
+        self.require(
+            !data.train.is_empty(),
+            "data.train",
+            "is empty",
+            "name a table with --train TABLE, or add [[data.train]] to the recipe",
+        );
+        self.share("data.max_bad", data.max_bad);
+        self.within("data.prefetch", data.prefetch, 0..=1024);
+        self.within("data.workers", data.workers, 0..=1024);
+        for (i, source) in data.train.iter().enumerate() {
+            let weight = source.weight();
+            let key = format!("data.train.{i}.weight");
+            if self.positive(&key, weight) {
+                self.require(
+                    weight <= 1000.0,
+                    &key,
+                    format_args!("is {weight}"),
+                    "give 1000 or less",
+                );
+            }
+        }
+        let mut seen = BTreeSet::new();
+        for source in data.train.iter().chain(&data.val) {
+            if let Source::Shapes(shapes) = source {
+                let (key, pictures) = match shapes.split {
+                    ShapesSplit::Train => ("data.shapes.train", data.shapes.train),
+                    ShapesSplit::Val => ("data.shapes.val", data.shapes.val),
+                    ShapesSplit::HeldOut => ("data.shapes.held_out", data.shapes.held_out),
+                };
+                if seen.insert(key) {
+                    self.within(key, pictures, 1..=MOST_SHAPES);
+                }
+            }
         }
     }
-    Ok(())
-}
 
-fn augmentation(augmentation: &Augmentation) -> Checked {
-    let Augmentation::RandomResizedCrop(crop) = augmentation else {
-        return Ok(());
-    };
-    let [low, high] = crop.scale;
-    require(
-        0.0 < low && low <= high && high <= 1.0,
-        "image.augmentation.scale",
-        format_args!("is [{low}, {high}]"),
-        "give the least and the greatest share of the area, above 0 and up to 1",
-    )?;
-    let [low, high] = crop.ratio;
-    require(
-        0.0 < low && low <= high && high.is_finite(),
-        "image.augmentation.ratio",
-        format_args!("is [{low}, {high}]"),
-        "give the least and the greatest width over height, above 0",
-    )
-}
+    fn image(&mut self, image: &Image) {
+        for (key, values) in [("image.mean", image.mean), ("image.std", image.std)] {
+            let Some(values) = values else { continue };
+            let is_std = key == "image.std";
+            self.require(
+                values
+                    .iter()
+                    .all(|v| v.is_finite() && !(is_std && *v == 0.0)),
+                key,
+                format_args!("is {values:?}"),
+                if is_std {
+                    "give three numbers that are not 0"
+                } else {
+                    "give three numbers"
+                },
+            );
+        }
+        if let Some(size) = image.size {
+            self.within("image.size", size, 1..=16_384);
+        }
+        self.within("image.max_pixels", image.max_pixels, 1..=1 << 32);
+        self.within("image.max_bytes", image.max_bytes, 1..=1 << 40);
+        self.augmentation(&image.augmentation);
+    }
 
-fn model(model: &Model) -> Checked {
-    let two = model.pretrained.is_some() && (model.preset.is_some() || model.start().is_none());
-    require(
-        !two,
-        "model",
-        "has both `pretrained` and sizes",
-        "leave out `preset`, `embed_dim`, `vision` and `text`: the weights bring their own",
-    )?;
-    let Some(start) = model.start() else {
-        let remedy =
-            "give `embed_dim`, `vision` and `text`, or a `preset`, or a `pretrained` folder";
-        return require(false, "model", "lacks sizes", remedy);
-    };
-    let both = [Tower::Image, Tower::Text]
-        .iter()
-        .all(|tower| model.lock.contains(tower));
-    require(
-        !both,
-        "model.lock",
-        "locks both towers",
-        "leave one of them to train",
-    )?;
-    match start {
-        Start::Pretrained(_) => Ok(()),
-        Start::Sizes {
-            embed_dim,
-            vision,
-            text,
-        } => {
-            at_least("model.embed_dim", embed_dim as u64, 1)?;
-            vision_sizes(vision)?;
-            text_sizes(text)
+    fn augmentation(&mut self, augmentation: &Augmentation) {
+        let Augmentation::RandomResizedCrop(crop) = augmentation else {
+            return;
+        };
+        let [low, high] = crop.scale;
+        self.require(
+            0.0 < low && low <= high && high <= 1.0,
+            "image.augmentation.scale",
+            format_args!("is [{low}, {high}]"),
+            "give the least and the greatest share of the area, above 0 and up to 1",
+        );
+        let [low, high] = crop.ratio;
+        self.require(
+            0.0 < low && low <= high && high.is_finite(),
+            "image.augmentation.ratio",
+            format_args!("is [{low}, {high}]"),
+            "give the least and the greatest width over height, above 0",
+        );
+    }
+
+    fn tokens(&mut self, tokens: &Tokens, model: &Model) {
+        let has_weights = model.pretrained.is_some();
+        match tokens {
+            Tokens::Bpe(bpe) => {
+                // 256 bytes, each at the end of a word or not, and the two special tokens.
+                self.within("tokens.vocab", bpe.vocab, 514..=4_000_000);
+                self.require(
+                    !has_weights,
+                    "tokens.kind",
+                    "is \"bpe\" beside `model.pretrained`: a vocabulary learnt from the captions has nothing to do \
+                     with the token embeddings of these weights",
+                    "use the tokenizer of these weights: leave `tokens` out, or set tokens.kind=pretrained",
+                );
+            }
+            Tokens::Pretrained(_) => {
+                self.require(
+                    has_weights,
+                    "tokens.kind",
+                    "is \"pretrained\", as it is where nothing is said, and there is no `model.pretrained`",
+                    "set tokens.kind to bpe (with tokens.vocab), clip or file (with tokens.path), or name a folder of \
+                     weights in `model.pretrained`",
+                );
+            }
+            Tokens::Clip(_) | Tokens::File(_) => {}
+        }
+        if let Some(context) = tokens.reading().context {
+            self.within("tokens.context", context, 3..=65_536);
         }
     }
-}
 
-fn vision_sizes(vision: &Vision) -> Checked {
-    let Vision {
-        image_size,
-        patch_size,
-        ..
-    } = *vision;
-    at_least("model.vision.patch_size", patch_size as u64, 1)?;
-    at_least("model.vision.image_size", image_size as u64, 1)?;
-    require(
-        image_size.is_multiple_of(patch_size),
-        "model.vision.image_size",
-        format_args!("is {image_size}, not a multiple of `model.vision.patch_size` {patch_size}"),
-        format_args!("give {}", neighbours(image_size, patch_size)),
-    )?;
-    blocks(
-        "vision",
-        vision.d_model,
-        vision.n_layers,
-        vision.n_heads,
-        vision.mlp_ratio,
-    )
-}
+    fn model(&mut self, model: &Model) {
+        let two = model.pretrained.is_some() && (model.preset.is_some() || model.start().is_none());
+        self.require(
+            !two,
+            "model",
+            "has both `pretrained` and sizes",
+            "leave out `preset`, `embed_dim`, `vision` and `text`: the weights bring their own",
+        );
+        let both = [Tower::Image, Tower::Text]
+            .iter()
+            .all(|tower| model.lock.contains(tower));
+        self.require(
+            !both,
+            "model.lock",
+            "locks both towers",
+            "leave one of them to train",
+        );
+        match model.start() {
+            Some(Start::Sizes {
+                embed_dim,
+                vision,
+                text,
+            }) => {
+                self.within("model.embed_dim", embed_dim, 1..=65_536);
+                self.vision_sizes(vision);
+                self.text_sizes(text);
+                self.require(
+                    model.family.is_some(),
+                    "model.family",
+                    "is missing",
+                    "set it to clip or siglip",
+                );
+            }
+            Some(Start::Pretrained(_)) => {}
+            None if two => {}
+            None => {
+                let remedy = "give `embed_dim`, `vision` and `text`, or a `preset`, or a `pretrained` folder";
+                self.require(false, "model", "lacks sizes", remedy);
+            }
+        }
+    }
 
-fn text_sizes(text: &Text) -> Checked {
-    at_least("model.text.context", text.context as u64, 3)?;
-    blocks(
-        "text",
-        text.d_model,
-        text.n_layers,
-        text.n_heads,
-        text.mlp_ratio,
-    )
-}
+    fn vision_sizes(&mut self, vision: &Vision) {
+        let Vision {
+            image_size,
+            patch_size,
+            ..
+        } = *vision;
+        let sizes = self.within("model.vision.patch_size", patch_size, 1..=4096)
+            & self.within("model.vision.image_size", image_size, 1..=16_384);
+        if sizes {
+            self.require(
+                image_size.is_multiple_of(patch_size),
+                "model.vision.image_size",
+                format_args!(
+                    "is {image_size}, not a multiple of `model.vision.patch_size` {patch_size}"
+                ),
+                format_args!("give {}", neighbours(image_size, patch_size)),
+            );
+            let patches = (image_size / patch_size) as u64;
+            self.require(
+                patches <= 256,
+                "model.vision.patch_size",
+                format_args!("makes {patches} x {patches} patches of a picture"),
+                "give a larger patch, or smaller pictures: 256 x 256 patches at most",
+            );
+        }
+        self.blocks(
+            "vision",
+            vision.d_model,
+            vision.n_layers,
+            vision.n_heads,
+            vision.mlp_ratio,
+        );
+    }
 
-fn blocks(tower: &str, d_model: usize, n_layers: usize, n_heads: usize, mlp_ratio: f64) -> Checked {
-    let key = |last: &str| format!("model.{tower}.{last}");
-    at_least(&key("n_layers"), n_layers as u64, 1)?;
-    at_least(&key("n_heads"), n_heads as u64, 1)?;
-    at_least(&key("d_model"), d_model as u64, 1)?;
-    positive(&key("mlp_ratio"), mlp_ratio)?;
-    require(
-        d_model as f64 * mlp_ratio >= 1.0,
-        &key("mlp_ratio"),
-        format_args!("is {mlp_ratio}, which leaves no neuron"),
-        "give 4",
-    )?;
-    require(
-        d_model.is_multiple_of(n_heads),
-        &key("n_heads"),
-        format_args!("is {n_heads}, which does not divide `model.{tower}.d_model` {d_model}"),
-        format_args!(
-            "give a divisor of {d_model}, or a d_model of {}",
-            neighbours(d_model, n_heads)
-        ),
-    )
+    fn text_sizes(&mut self, text: &Text) {
+        self.within("model.text.context", text.context, 3..=65_536);
+        self.blocks(
+            "text",
+            text.d_model,
+            text.n_layers,
+            text.n_heads,
+            text.mlp_ratio,
+        );
+    }
+
+    fn blocks(
+        &mut self,
+        tower: &str,
+        d_model: usize,
+        n_layers: usize,
+        n_heads: usize,
+        mlp_ratio: f64,
+    ) {
+        let key = |last: &str| format!("model.{tower}.{last}");
+        self.within(&key("n_layers"), n_layers, 1..=1024);
+        let heads = self.within(&key("n_heads"), n_heads, 1..=65_536);
+        let width = self.within(&key("d_model"), d_model, 1..=65_536);
+        if self.positive(&key("mlp_ratio"), mlp_ratio) && width {
+            self.require(
+                (1.0..=1e6).contains(&(d_model as f64 * mlp_ratio)),
+                &key("mlp_ratio"),
+                format_args!(
+                    "is {mlp_ratio}, which makes {:.0} neurons of `model.{tower}.d_model` {d_model}",
+                    d_model as f64 * mlp_ratio
+                ),
+                "give 4",
+            );
+        }
+        if heads && width {
+            self.require(
+                d_model.is_multiple_of(n_heads),
+                &key("n_heads"),
+                format_args!(
+                    "is {n_heads}, which does not divide `model.{tower}.d_model` {d_model}"
+                ),
+                format_args!(
+                    "give a divisor of {d_model}, or a d_model of {}",
+                    neighbours(d_model, n_heads)
+                ),
+            );
+        }
+    }
+
+    fn batches(&mut self, train: &Train) {
+        let batch = train.batch;
+        // A lone pair has no negatives: its contrastive loss is 0 whatever the model does.
+        let whole = self.within("train.batch", batch, 2..=1 << 24);
+        let Some(micro) = train.micro_batch else {
+            return;
+        };
+        if self.at_least("train.micro_batch", micro as u64, 1) && whole {
+            self.require(
+                batch.is_multiple_of(micro),
+                "train.micro_batch",
+                format_args!("is {micro}, which does not divide `train.batch` {batch}"),
+                format_args!("give a divisor of {batch}, or leave it out"),
+            );
+        }
+    }
+
+    fn length(&mut self, train: &Train, said: &Said) {
+        match (train.epochs, train.steps) {
+            (Some(epochs), None) => self.at_least("train.epochs", epochs, 1),
+            (None, Some(steps)) => {
+                // What nobody asked for is fitted to the data later.
+                if said.says("train.warmup") {
+                    self.fits("train.warmup", train.warmup, steps);
+                }
+                self.at_least("train.steps", steps, 1)
+            }
+            (None, None) => {
+                self.require(false, "train", "has no length", "give `epochs` or `steps`")
+            }
+            (Some(_), Some(_)) => self.require(
+                false,
+                "train",
+                "has both `epochs` and `steps`",
+                "leave one of them out",
+            ),
+        };
+    }
+
+    fn optimizer(&mut self, train: &Train) {
+        self.positive("train.lr", train.lr);
+        self.share("train.betas.0", train.betas[0]);
+        self.share("train.betas.1", train.betas[1]);
+        self.positive("train.eps", train.eps);
+        self.not_negative("train.weight_decay", train.weight_decay);
+        self.not_negative("train.clip_norm", train.clip_norm);
+        self.require(
+            train.max_scale >= 1.0,
+            "train.max_scale",
+            format_args!("is {}", train.max_scale),
+            "give 1 or more",
+        );
+        self.share("train.dropout", train.dropout);
+        self.share("train.patch_dropout", train.patch_dropout);
+        self.at_least("train.log_every", train.log_every, 1);
+        if let Schedule::ConstantCooldown(cooldown) = &train.schedule {
+            self.not_negative("train.schedule.power", cooldown.power);
+            self.not_negative("train.schedule.end_lr", cooldown.end_lr);
+        }
+    }
+
+    fn eval(&mut self, eval: &Eval) {
+        self.require(
+            !eval.recall.is_empty(),
+            "eval.recall",
+            "is empty",
+            "give the k of recall, such as [1, 5, 10]",
+        );
+        for (i, k) in eval.recall.iter().enumerate() {
+            self.at_least(&format!("eval.recall.{i}"), *k as u64, 1);
+        }
+        let Some(zero_shot) = &eval.zero_shot else {
+            return;
+        };
+        self.require(
+            zero_shot.classes.len() >= 2,
+            "eval.zero_shot.classes",
+            format_args!("has {}", zero_shot.classes.len()),
+            "give the two or more classes to tell apart",
+        );
+        let mut known = BTreeSet::new();
+        for (i, class) in zero_shot.classes.iter().enumerate() {
+            self.require(
+                known.insert(class),
+                &format!("eval.zero_shot.classes.{i}"),
+                format_args!("is \"{class}\" again"),
+                "name each class once",
+            );
+        }
+        let templates = &zero_shot.templates;
+        self.require(
+            !templates.is_empty(),
+            "eval.zero_shot.templates",
+            "is empty",
+            "give prompts, such as \"a photo of a {}\"",
+        );
+        for (i, template) in templates.iter().enumerate() {
+            self.require(
+                template.matches("{}").count() == 1,
+                &format!("eval.zero_shot.templates.{i}"),
+                format_args!("is \"{template}\", without one place for the class"),
+                "put {} once, where the class belongs",
+            );
+        }
+    }
 }
 
 /// The multiples on both sides of a number, leaving out 0.
@@ -246,118 +507,4 @@ fn neighbours(number: usize, of: usize) -> String {
     } else {
         format!("{below} or {above}")
     }
-}
-
-fn batches(train: &Train) -> Checked {
-    let batch = train.batch;
-    // A lone pair has no negatives: its contrastive loss is 0 whatever the model does.
-    at_least("train.batch", batch as u64, 2)?;
-    let Some(micro) = train.micro_batch else {
-        return Ok(());
-    };
-    at_least("train.micro_batch", micro as u64, 1)?;
-    require(
-        batch.is_multiple_of(micro),
-        "train.micro_batch",
-        format_args!("is {micro}, which does not divide `train.batch` {batch}"),
-        format_args!("give a divisor of {batch}, or leave it out"),
-    )
-}
-
-fn length(train: &Train) -> Checked {
-    match (train.epochs, train.steps) {
-        (Some(epochs), None) => at_least("train.epochs", epochs, 1),
-        (None, Some(steps)) => {
-            at_least("train.steps", steps, 1)?;
-            fits("train.warmup", train.warmup, steps)?;
-            match &train.schedule {
-                Schedule::ConstantCooldown(cooldown) => {
-                    fits("train.schedule.steps", cooldown.steps, steps)
-                }
-                Schedule::Cosine | Schedule::Constant => Ok(()),
-            }
-        }
-        (None, None) => require(false, "train", "has no length", "give `epochs` or `steps`"),
-        (Some(_), Some(_)) => require(
-            false,
-            "train",
-            "has both `epochs` and `steps`",
-            "leave one of them out",
-        ),
-    }
-}
-
-/// A part of the schedule has to fit into the whole.
-pub(super) fn fits(key: &str, part: u64, steps: u64) -> Checked {
-    require(
-        part <= steps,
-        key,
-        format_args!("is {part} steps, more than the {steps} of the whole run"),
-        format_args!("give {steps} or fewer, or train for longer"),
-    )
-}
-
-fn optimizer(train: &Train) -> Checked {
-    positive("train.lr", train.lr)?;
-    share("train.betas.0", train.betas[0])?;
-    share("train.betas.1", train.betas[1])?;
-    positive("train.eps", train.eps)?;
-    not_negative("train.weight_decay", train.weight_decay)?;
-    not_negative("train.clip_norm", train.clip_norm)?;
-    require(
-        train.max_scale >= 1.0,
-        "train.max_scale",
-        format_args!("is {}", train.max_scale),
-        "give 1 or more",
-    )?;
-    share("train.dropout", train.dropout)?;
-    share("train.patch_dropout", train.patch_dropout)?;
-    at_least("train.log_every", train.log_every, 1)
-}
-
-fn eval(eval: &Eval) -> Checked {
-    require(
-        !eval.recall.is_empty(),
-        "eval.recall",
-        "is empty",
-        "give the k of recall, such as [1, 5, 10]",
-    )?;
-    for (i, k) in eval.recall.iter().enumerate() {
-        at_least(&format!("eval.recall.{i}"), *k as u64, 1)?;
-    }
-    let Some(zero_shot) = &eval.zero_shot else {
-        return Ok(());
-    };
-    let classes = zero_shot.classes.len();
-    require(
-        classes >= 2,
-        "eval.zero_shot.classes",
-        format_args!("has {classes}"),
-        "give the two or more classes to tell apart",
-    )?;
-    let mut known = BTreeSet::new();
-    for (i, class) in zero_shot.classes.iter().enumerate() {
-        require(
-            known.insert(class),
-            &format!("eval.zero_shot.classes.{i}"),
-            format_args!("is \"{class}\" again"),
-            "name each class once",
-        )?;
-    }
-    let templates = &zero_shot.templates;
-    require(
-        !templates.is_empty(),
-        "eval.zero_shot.templates",
-        "is empty",
-        "give prompts, such as \"a photo of a {}\"",
-    )?;
-    for (i, template) in templates.iter().enumerate() {
-        require(
-            template.matches("{}").count() == 1,
-            &format!("eval.zero_shot.templates.{i}"),
-            format_args!("is \"{template}\", without one place for the class"),
-            "put {} once, where the class belongs",
-        )?;
-    }
-    Ok(())
 }

@@ -1,22 +1,24 @@
 //! What can be wrong with a recipe. Every message names where the key was written, the key, and what to do.
 
-use std::path::PathBuf;
+use std::error::Error;
 
 use super::tree::Origin;
+use crate::files::FileError;
 
 /// A recipe that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecipeError {
     /// The file cannot be read, and no embedded recipe has its name.
-    #[error("recipe {}: {source}; give the path of a recipe file, or one of {known}", path.display())]
+    #[error(
+        "recipe {error}{}; give the path of a recipe file, or one of {known}",
+        cause(error)
+    )]
     Unreadable {
-        /// As given on the command line.
-        path: PathBuf,
         /// The embedded recipes.
         known: String,
-        /// What the system says.
-        source: std::io::Error,
+        /// The file, and why it is not read.
+        error: FileError,
     },
 
     /// The text is not TOML.
@@ -94,9 +96,55 @@ pub enum RecipeError {
         remedy: String,
     },
 
+    /// More than one fault.
+    #[error("{} faults\n  {}", errors.len(), lines(errors))]
+    Several {
+        /// Each of them.
+        errors: Vec<RecipeError>,
+    },
+
     /// A value that TOML cannot hold, such as a path that is not UTF-8.
-    #[error("the resolved recipe cannot be written: {0}")]
-    Write(#[from] toml::ser::Error),
+    #[error("the resolved recipe cannot be written: {message}")]
+    Write {
+        /// What the writer says.
+        message: String,
+    },
+}
+
+impl RecipeError {
+    /// The key that the fault is about, by its full path.
+    pub fn key(&self) -> Option<&str> {
+        match self {
+            Self::UnknownKey { key, .. }
+            | Self::UnknownChoice { key, .. }
+            | Self::WrongType { key, .. }
+            | Self::Missing { key, .. }
+            | Self::Impossible { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+
+    /// The table that the key stands in.
+    pub(super) fn table(&self) -> Option<String> {
+        let key = self.key()?;
+        Some(
+            key.rsplit_once('.')
+                .map_or("", |(table, _)| table)
+                .to_owned(),
+        )
+    }
+}
+
+/// What the system said, after a colon. The message holds it, so that it is no source to be printed again.
+fn cause(error: &FileError) -> String {
+    error
+        .source()
+        .map_or(String::new(), |cause| format!(": {cause}"))
+}
+
+fn lines(errors: &[RecipeError]) -> String {
+    let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    lines.join("\n  ")
 }
 
 /// "did you mean ...?" when one of the known names is near, otherwise the list of them. `prefix` goes before each.

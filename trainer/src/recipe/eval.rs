@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is measured on every validation source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Eval {
     /// Retrieval counts a hit within the first k, for each of these k.
@@ -24,7 +25,7 @@ impl Default for Eval {
 }
 
 /// Classification by the nearest prompt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ZeroShot {
     /// The column of the validation tables that holds the class of a picture.
@@ -36,7 +37,7 @@ pub struct ZeroShot {
 }
 
 /// Where a run is kept, and how often.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Run {
     /// The folder that gets one folder a run. Unlike the other paths it starts from the current folder, so that a
@@ -62,7 +63,7 @@ impl Default for Run {
 }
 
 /// When a record is saved: `1 epoch`, `500 steps`, `10 minutes`, or `end` for the end only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub enum SaveEvery {
     /// After so many epochs.

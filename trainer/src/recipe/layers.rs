@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use data::SourceKind;
+
 use super::embedded::{self, PRESETS, SIZES};
 use super::error::{RecipeError, hint};
 use super::tree::{Node, Origin, Value};
@@ -44,7 +46,44 @@ pub(super) fn build(
     for layer in layers {
         whole = whole.overlaid(with_sizes(layer)?);
     }
+    if whole
+        .get("model")
+        .is_some_and(|model| model.get("pretrained").is_some())
+    {
+        BROUGHT_BY_WEIGHTS
+            .iter()
+            .for_each(|key| forget_embedded(&mut whole, key));
+        // `tokens.cleaning` alone is about the tokenizer of the weights.
+        whole.default_text("tokens", "kind", "pretrained");
+    }
+    if !overrides.train.is_empty() && overrides.val.is_empty() {
+        forget_embedded(&mut whole, "data.val");
+    }
     Ok(whole)
+}
+
+/// What a folder of weights says of itself. There, a preset or a recipe that came with the program has no say; the user
+/// has.
+const BROUGHT_BY_WEIGHTS: [&str; 8] = [
+    "tokens",
+    "model.family",
+    "image.preprocessing",
+    "image.resize",
+    "image.size",
+    "image.interpolation",
+    "image.mean",
+    "image.std",
+];
+
+fn forget_embedded(tree: &mut Node, key: &str) {
+    let node = tree.deepest(key);
+    let is_there = key
+        .split('.')
+        .try_fold(&*tree, |node, part| node.get(part))
+        .is_some();
+    if is_there && !node.says_anything() {
+        tree.remove(key);
+    }
 }
 
 fn preset(name: &str, place: &Origin) -> Result<Node, RecipeError> {
@@ -52,7 +91,7 @@ fn preset(name: &str, place: &Origin) -> Result<Node, RecipeError> {
         embedded::find(PRESETS, name).ok_or_else(|| unknown("preset", name, place, PRESETS))?;
     with_sizes(Node::parse(
         text,
-        &Origin::new(format!("preset {name}"), Path::new("")),
+        &Origin::embedded(format!("preset {name}"), Path::new("")),
     )?)
 }
 
@@ -64,7 +103,10 @@ fn with_sizes(layer: Node) -> Result<Node, RecipeError> {
     };
     let text =
         embedded::find(SIZES, name).ok_or_else(|| unknown("model.preset", name, place, SIZES))?;
-    let sizes = Node::parse(text, &Origin::new(format!("sizes {name}"), Path::new("")))?;
+    let sizes = Node::parse(
+        text,
+        &Origin::embedded(format!("sizes {name}"), Path::new("")),
+    )?;
     Ok(sizes.nested(&["model"]).overlaid(layer))
 }
 
@@ -111,27 +153,97 @@ fn table_layer(option: &str, tables: &[PathBuf], cwd: &Path) -> Node {
         origin: origin.clone(),
     };
     let text = |text: &str| node(Value::String(text.to_owned()));
-    let sources = tables.iter().map(|path| {
-        let path_text = path.to_string_lossy();
-        let kind = kind_of(&cwd.join(path));
-        let place = match kind {
-            "webdataset" => ("shards", node(Value::Array(vec![text(&path_text)]))),
-            _ => ("path", text(&path_text)),
+    // Shards that stand side by side are one set, as a shell expands `data/*.tar`.
+    let mut sources: Vec<Given> = Vec::new();
+    for path in tables {
+        let given = Given::of(path, cwd);
+        match sources.last_mut() {
+            Some(last) if last.kind == SHARDS && given.kind == SHARDS => {
+                last.paths.extend(given.paths);
+            }
+            _ => sources.push(given),
+        }
+    }
+    let sources = sources.iter().map(|given| {
+        let paths = given.paths.iter().map(|path| text(&path.to_string_lossy()));
+        let mut paths: Vec<_> = paths.collect();
+        let place = if given.kind == SHARDS {
+            ("shards", node(Value::Array(paths)))
+        } else {
+            ("path", paths.swap_remove(0))
         };
-        let entries = [("kind", text(kind)), place];
+        let split = given.split.as_deref().map(|split| ("split", text(split)));
+        let entries = [("kind", text(given.kind)), place].into_iter().chain(split);
         let entries = entries.map(|(key, value)| (key.to_owned(), value));
-        node(Value::Table(entries.into()))
+        node(Value::Table(entries.collect()))
     });
     node(Value::Array(sources.collect())).nested(&["data", option])
 }
 
-/// What a source named on the command line is, by its name.
-pub(crate) fn kind_of(path: &Path) -> &'static str {
+const SHARDS: &str = "webdataset";
+
+/// What the command line names as one source.
+struct Given {
+    /// The `kind` that a recipe has for it.
+    kind: &'static str,
+    /// What is opened, from the current folder if it is relative: one path unless it is of shards.
+    paths: Vec<PathBuf>,
+    split: Option<String>,
+}
+
+impl Given {
+    /// What a path is by what it holds. Of what cannot be read the name has to do: the error comes when it is opened.
+    fn of(path: &Path, cwd: &Path) -> Self {
+        let (path, split) = without_split(path, cwd);
+        let (kind, opened) = match data::recognise(cwd.join(&path)) {
+            Ok((kind, opened)) => (word(kind), opened),
+            Err(_) => (kind_by_name(&path), path.clone()),
+        };
+        // What the folder of the run puts before the path, it takes off again.
+        let opened = match opened.strip_prefix(cwd) {
+            Ok(relative) if !path.is_absolute() => relative.to_path_buf(),
+            _ => opened,
+        };
+        Self {
+            kind,
+            paths: vec![opened],
+            split,
+        }
+    }
+}
+
+/// Takes the split off `dataset_coco.json#val`, unless a file has that very name.
+fn without_split(path: &Path, cwd: &Path) -> (PathBuf, Option<String>) {
+    let text = path.to_str().filter(|_| !cwd.join(path).exists());
+    match text.and_then(|text| text.rsplit_once('#')) {
+        Some((file, split)) if !split.is_empty() && cwd.join(file).is_file() => {
+            (file.into(), Some(split.to_owned()))
+        }
+        _ => (path.into(), None),
+    }
+}
+
+/// The `kind` of a source in a recipe.
+fn word(kind: SourceKind) -> &'static str {
+    match kind {
+        SourceKind::Table => "table",
+        SourceKind::JsonLines => "jsonl",
+        SourceKind::Json => "json",
+        SourceKind::Parquet => "parquet",
+        SourceKind::Shards => SHARDS,
+        SourceKind::Classes => "folder",
+        SourceKind::Captioned => "captioned",
+    }
+}
+
+/// What a source that cannot be looked into is, by its name.
+fn kind_by_name(path: &Path) -> &'static str {
     let extension = path.extension().and_then(|extension| extension.to_str());
     match extension.map(str::to_ascii_lowercase).as_deref() {
-        Some("tar") => "webdataset",
+        Some("tar") => SHARDS,
         Some("jsonl" | "ndjson") => "jsonl",
-        _ if path.is_dir() => "folder",
+        Some("json") => "json",
+        Some("parquet") => "parquet",
         _ => "table",
     }
 }

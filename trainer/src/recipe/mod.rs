@@ -10,11 +10,14 @@ mod embedded;
 mod error;
 mod eval;
 mod fault;
+mod fit;
 mod image;
+mod keys;
 mod layers;
 mod model;
 mod path;
 mod read;
+mod said;
 mod tagged;
 #[cfg(test)]
 mod tests;
@@ -24,23 +27,27 @@ mod tree;
 
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::data::{Data, File, Shapes, ShapesSplit, Shards, Source};
+pub use self::data::{Data, File, JsonFile, Shapes, ShapesSplit, Shards, Source};
 pub use error::RecipeError;
 pub use eval::{Eval, Run, SaveEvery, ZeroShot};
 pub use image::{Augmentation, Image, Preprocessing, RandomResizedCrop};
+pub use keys::{Key, keys};
 pub use layers::Overrides;
 pub use model::{Act, Family, Model, Start, Text, Tower, Vision};
 pub use path::RecipePath;
-pub use tokens::{Bpe, Tokens, Vocabulary};
+pub use said::Said;
+pub use tokens::{Bpe, OfWeights, Reading, Tokens, Vocabulary};
 pub use train::{Checkpointing, Cooldown, Schedule, Train};
 pub use tree::Origin;
 
+use crate::files;
 use tree::Node;
 
 /// Everything that decides a training run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
     /// Names the run's folder.
@@ -57,7 +64,7 @@ pub struct Recipe {
     #[serde(default)]
     pub image: Image,
     /// From captions to token ids.
-    #[serde(serialize_with = "tagged::serialize")]
+    #[serde(default, serialize_with = "tagged::serialize")]
     pub tokens: Tokens,
     /// What is trained.
     pub model: Model,
@@ -76,31 +83,56 @@ impl Recipe {
     /// command line sets. A file of the name goes first.
     ///
     /// # Errors
-    /// [`RecipeError`], which names the place, the key and the remedy.
+    /// [`RecipeError`], which names the place, the key and the remedy; all faults that can be found at once.
     pub fn load(name_or_path: &Path, overrides: &Overrides) -> Result<Self, RecipeError> {
+        Self::load_said(name_or_path, overrides).map(|(recipe, _)| recipe)
+    }
+
+    /// As [`load`](Self::load), with the keys that the user set.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_said(
+        name_or_path: &Path,
+        overrides: &Overrides,
+    ) -> Result<(Self, Said), RecipeError> {
         let label = format!("recipe {}", name_or_path.display());
-        match std::fs::read_to_string(name_or_path) {
+        let error = match files::read_text(name_or_path, files::TEXT) {
             Ok(text) => {
                 let folder = name_or_path.parent().map(absolute).unwrap_or_default();
-                Self::parse(&text, &Origin::new(label, &folder), overrides)
+                return Self::parse(&text, &Origin::new(label, &folder), overrides);
             }
-            Err(source) => {
-                let name = name_or_path.to_string_lossy();
-                let Some(text) = embedded::find(embedded::RECIPES, &name) else {
-                    let known = embedded::names(embedded::RECIPES).join(", ");
-                    return Err(RecipeError::Unreadable {
-                        path: name_or_path.to_owned(),
-                        known,
-                        source,
-                    });
-                };
-                Self::parse(
-                    text,
-                    &Origin::new(label, &absolute(Path::new(""))),
-                    overrides,
-                )
-            }
+            Err(error) => error,
+        };
+        let name = name_or_path.to_string_lossy();
+        let embedded = embedded::find(embedded::RECIPES, &name).filter(|_| error.is_missing());
+        let Some(text) = embedded else {
+            return Err(RecipeError::Unreadable {
+                known: embedded::names(embedded::RECIPES).join(", "),
+                error,
+            });
+        };
+        let origin = Origin::embedded(label, &absolute(Path::new("")));
+        Self::parse(text, &origin, overrides)
+    }
+
+    /// The recipe by which a folder of weights is used without training: everything that the folder says of itself, and
+    /// what `overrides` say.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn of_weights(folder: &Path, overrides: &Overrides) -> Result<Self, RecipeError> {
+        let mut overrides = overrides.clone();
+        let text = format!(
+            "name = \"weights\"\n[model]\npretrained = {}\n[train]\nsteps = 1\n",
+            toml::Value::String(absolute(folder).to_string_lossy().into_owned())
+        );
+        if overrides.train.is_empty() {
+            // Nothing is trained; what is evaluated stands for it.
+            overrides.train.clone_from(&overrides.val);
         }
+        let origin = Origin::new(folder.display().to_string(), &absolute(Path::new("")));
+        Ok(Self::parse(&text, &origin, &overrides)?.0)
     }
 
     /// The recipe with everything filled in, for the run's folder: it reads back the same from anywhere.
@@ -108,14 +140,8 @@ impl Recipe {
     /// # Errors
     /// `Write` when a path is not UTF-8.
     pub fn to_toml(&self) -> Result<String, RecipeError> {
-        Ok(toml::to_string(self)?)
-    }
-
-    /// Whose resizing and normalisation pictures get.
-    pub fn preprocessing(&self) -> Preprocessing {
-        self.image.preprocessing.unwrap_or(match self.model.family {
-            Family::Clip => Preprocessing::Clip,
-            Family::Siglip => Preprocessing::Siglip,
+        toml::to_string(self).map_err(|error| RecipeError::Write {
+            message: error.to_string(),
         })
     }
 
@@ -126,36 +152,51 @@ impl Recipe {
     /// `Impossible` when there are fewer samples than a batch, or fewer steps than the schedule needs.
     pub fn total_steps(&self, samples: usize) -> Result<u64, RecipeError> {
         let place = || Origin::new(format!("recipe {}", self.name), Path::new(""));
-        let batch = self.train.batch;
-        let per_epoch = samples / batch.max(1);
-        if per_epoch == 0 {
+        let Some(steps) = self.length(samples) else {
+            let batch = self.train.batch;
+            let remedy = if samples < 2 {
+                "bring more data: a lone pair has nothing to be told from".to_owned()
+            } else {
+                format!("give {samples} or fewer, or more data")
+            };
             return Err(RecipeError::Impossible {
                 place: place(),
                 key: "train.batch".to_owned(),
                 problem: format!("is {batch}, more than the {samples} training samples"),
-                remedy: format!("give {samples} or fewer, or more data"),
+                remedy,
             });
+        };
+        let mut errors: Vec<_> = check::schedule(&self.train, steps)
+            .into_iter()
+            .map(|fault| impossible(fault, place()))
+            .collect();
+        match errors.len() {
+            0 => Ok(steps),
+            1 => Err(errors.remove(0)),
+            _ => Err(RecipeError::Several { errors }),
         }
-        let epochs = self.train.epochs.unwrap_or(0);
-        let steps = self
-            .train
-            .steps
-            .unwrap_or(epochs.saturating_mul(per_epoch as u64));
-        let mut parts = vec![("train.warmup", self.train.warmup)];
-        if let Schedule::ConstantCooldown(cooldown) = &self.train.schedule {
-            parts.push(("train.schedule.steps", cooldown.steps));
-        }
-        for (key, part) in parts {
-            check::fits(key, part, steps).map_err(|fault| impossible(fault, place()))?;
-        }
-        Ok(steps)
     }
 
-    fn parse(text: &str, origin: &Origin, overrides: &Overrides) -> Result<Self, RecipeError> {
+    fn parse(
+        text: &str,
+        origin: &Origin,
+        overrides: &Overrides,
+    ) -> Result<(Self, Said), RecipeError> {
         let tree = layers::build(text, origin, overrides, &absolute(Path::new("")))?;
-        let recipe: Self = read::read(&tree)?;
-        check::check(&recipe).map_err(|fault| located(fault, &tree))?;
-        Ok(recipe)
+        let (recipe, mut errors) = read::read_all::<Self>(&tree);
+        let said = Said::of(&tree);
+        if let Some(recipe) = &recipe {
+            let reported: Vec<String> = errors.iter().filter_map(RecipeError::table).collect();
+            let faults = check::check(recipe, &said).into_iter();
+            // A value that could not be read was left out: what is amiss beside it may follow from that.
+            let faults = faults.filter(|fault| !reported.iter().any(|table| fault.is_in(table)));
+            errors.extend(faults.map(|fault| located(fault, &tree)));
+        }
+        match (recipe, errors.len()) {
+            (Some(recipe), 0) => Ok((recipe, said)),
+            (_, 1) => Err(errors.remove(0)),
+            _ => Err(RecipeError::Several { errors }),
+        }
     }
 }
 

@@ -1,19 +1,21 @@
 //! `[model]`: two towers, from sizes or from pretrained weights.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::path::RecipePath;
 
 /// What is trained: a family, its sizes or its weights, and which tower stands still.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Model {
-    /// How the towers are built and which loss they meet in.
-    pub family: Family,
+    /// How the towers are built and which loss they meet in; that of the weights when absent.
+    pub family: Option<Family>,
     /// Named sizes that `embed_dim`, `vision` and `text` overlay. They are filled in when the recipe is read.
     #[serde(default, skip_serializing)]
     pub preset: Option<String>,
-    /// A folder with `config.json` and `model.safetensors`, in place of sizes.
+    /// A folder of weights, in place of sizes: a run, an export, or files in the names of transformers or open_clip. It
+    /// brings its sizes, its preprocessing and its tokenizer.
     pub pretrained: Option<RecipePath>,
     /// The dimension the towers' outputs meet in.
     pub embed_dim: Option<usize>,
@@ -58,7 +60,7 @@ impl Model {
 }
 
 /// How the towers are built and which loss they meet in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Family {
     /// Class token, causal text pooled at end-of-text, softmax loss.
@@ -67,8 +69,18 @@ pub enum Family {
     Siglip,
 }
 
+impl Family {
+    /// As a recipe has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clip => "clip",
+            Self::Siglip => "siglip",
+        }
+    }
+}
+
 /// One of the two towers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Tower {
     /// The vision tower.
@@ -78,7 +90,7 @@ pub enum Tower {
 }
 
 /// The sizes of a vision transformer.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vision {
     /// The side of the square input, in pixels.
@@ -100,7 +112,7 @@ pub struct Vision {
 }
 
 /// The sizes of a text transformer. Its vocabulary is the tokenizer's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Text {
     /// The most tokens a caption may have, start and end included.
@@ -125,7 +137,7 @@ fn mlp_ratio() -> f64 {
 }
 
 /// An MLP's activation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Act {
     /// `x * Phi(x)`, exactly.

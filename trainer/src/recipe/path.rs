@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A path as a recipe means it: relative ones start from the folder of the recipe file that names them, and those of
 /// the command line from the current folder. Once read it no longer depends on either.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecipePath(PathBuf);
 
 impl RecipePath {

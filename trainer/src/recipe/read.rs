@@ -18,6 +18,34 @@ pub(super) fn read<'a, T: Deserialize<'a>>(root: &'a Node) -> Result<T, RecipeEr
     T::deserialize(At(root)).map_err(|fault| fault.named(&root.origin))
 }
 
+/// Faults that are told at once at most.
+const TOLD: usize = 50;
+
+/// Reads a value and finds what else is wrong: what cannot be read is left out, and the rest is read again. The value is
+/// there if everything else could be read.
+pub(super) fn read_all<T: for<'a> Deserialize<'a>>(root: &Node) -> (Option<T>, Vec<RecipeError>) {
+    let mut tree = root.clone();
+    let mut errors: Vec<RecipeError> = Vec::new();
+    while errors.len() < TOLD {
+        let error = match read::<T>(&tree) {
+            Ok(value) => return (Some(value), errors),
+            Err(error) => error,
+        };
+        let key = error.key().map(str::to_owned);
+        let is_missing = matches!(error, RecipeError::Missing { .. });
+        // A key that was left out above, or misspelt, is not missing.
+        let follows = is_missing && errors.iter().any(|before| before.table() == error.table());
+        if !follows {
+            errors.push(error);
+        }
+        let goes_on = !is_missing && key.is_some_and(|key| tree.remove(&key));
+        if !goes_on {
+            break;
+        }
+    }
+    (None, errors)
+}
+
 /// The deserializer: a node of the tree.
 struct At<'a>(&'a Node);
 

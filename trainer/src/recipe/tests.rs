@@ -28,11 +28,8 @@ fn parse(text: &str, set: &[&str]) -> Result<Recipe, RecipeError> {
         set,
         ..Overrides::default()
     };
-    Recipe::parse(
-        text,
-        &Origin::new("recipe a.toml", Path::new("/recipes")),
-        &overrides,
-    )
+    let origin = Origin::new("recipe a.toml", Path::new("/recipes"));
+    Recipe::parse(text, &origin, &overrides).map(|(recipe, _)| recipe)
 }
 
 fn message(text: &str, set: &[&str]) -> String {
@@ -98,7 +95,7 @@ fn a_resolved_recipe_reads_back_the_same_from_anywhere() {
     let recipe = parse(WHOLE, &set).unwrap();
     let text = recipe.to_toml().unwrap();
     let elsewhere = Origin::new("recipe b.toml", Path::new("/elsewhere"));
-    let again = Recipe::parse(&text, &elsewhere, &Overrides::default()).unwrap();
+    let (again, _) = Recipe::parse(&text, &elsewhere, &Overrides::default()).unwrap();
     assert_eq!(again.to_toml().unwrap(), text);
     assert_eq!(again.train, recipe.train);
     assert_eq!((again.data, again.image), (recipe.data, recipe.image));
@@ -137,7 +134,11 @@ fn steps_on_the_command_line_replace_the_epochs_of_the_file() {
 
 #[test]
 fn a_pretrained_folder_replaces_the_sizes_of_the_file() {
-    let recipe = parse(WHOLE, &["model.pretrained=/models/clip"]).unwrap();
+    let without = WHOLE.replace("[tokens]\nkind = \"bpe\"\nvocab = 4096\n", "");
+    let recipe = parse(&without, &["model.pretrained=/models/clip"]).unwrap();
+    assert!(matches!(recipe.tokens, Tokens::Pretrained(_)));
+    let learnt = parse(WHOLE, &["model.pretrained=/models/clip"]).unwrap_err();
+    assert_eq!(learnt.key(), Some("tokens.kind"));
     assert!(
         matches!(recipe.model.start(), Some(Start::Pretrained(folder)) if folder.as_path() == Path::new("/models/clip"))
     );
@@ -162,12 +163,8 @@ fn paths_start_from_the_recipes_folder_and_those_of_the_command_line_from_the_cu
         train: vec!["x.csv".into(), "/y.csv".into()],
         ..Overrides::default()
     };
-    let recipe = Recipe::parse(
-        WHOLE,
-        &Origin::new("recipe a.toml", Path::new("/recipes")),
-        &overrides,
-    )
-    .unwrap();
+    let origin = Origin::new("recipe a.toml", Path::new("/recipes"));
+    let (recipe, _) = Recipe::parse(WHOLE, &origin, &overrides).unwrap();
     assert_eq!(
         (path(&recipe, 0), path(&recipe, 1)),
         (here.join("x.csv"), "/y.csv".into())
@@ -345,6 +342,55 @@ fn both_lengths_or_both_starts_in_one_file_are_refused() {
     assert!(message(&text, &[]).contains("`model` has both `pretrained` and sizes"));
     let text = WHOLE.replace("preset = \"tiny\"", "embed_dim = 8");
     assert!(message(&text, &[]).contains("`model` lacks sizes; give `embed_dim`"));
+}
+
+#[test]
+fn what_comes_with_the_program_gives_way_to_a_folder_of_weights_and_what_the_user_wrote_does_not() {
+    let load = |set: &[&str]| {
+        let overrides = Overrides {
+            set: set.iter().map(|text| (*text).to_owned()).collect(),
+            ..Overrides::default()
+        };
+        Recipe::load(Path::new("emoji"), &overrides)
+    };
+    let train = [
+        "data.train=[{kind=\"shapes\", split=\"train\"}]",
+        "model.pretrained=w",
+    ];
+    let recipe = load(&train).unwrap();
+    assert!(matches!(recipe.tokens, Tokens::Pretrained(_)));
+    assert_eq!(
+        (recipe.model.family, recipe.image.preprocessing),
+        (None, None)
+    );
+    let said = load(
+        &[
+            &train[..],
+            &["image.preprocessing=vit", "model.family=siglip"],
+        ]
+        .concat(),
+    );
+    let said = said.unwrap();
+    assert_eq!(said.model.family, Some(Family::Siglip));
+    assert_eq!(said.image.preprocessing, Some(Preprocessing::Vit));
+}
+
+#[test]
+fn all_faults_are_told_at_once_and_none_twice() {
+    let text = WHOLE.replace("batch = 8", "batch = 0\nlr = -1\nwamup = 3");
+    let error = parse(&text, &["run.keep_last=x", "eval.recall=[]"]).unwrap_err();
+    let RecipeError::Several { errors } = &error else {
+        panic!("{error}");
+    };
+    let keys: Vec<_> = errors.iter().filter_map(RecipeError::key).collect();
+    // What stands beside a misspelt key may follow from it.
+    assert_eq!(keys, ["run.keep_last", "train.wamup", "eval.recall"]);
+    let error = parse(&text.replace("wamup = 3", ""), &[]).unwrap_err();
+    let RecipeError::Several { errors } = &error else {
+        panic!("{error}");
+    };
+    let keys: Vec<_> = errors.iter().filter_map(RecipeError::key).collect();
+    assert_eq!(keys, ["train.batch", "train.lr"]);
 }
 
 #[test]

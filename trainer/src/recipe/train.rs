@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tagged;
 
 /// The loop and the optimizer (AdamW; biases, norms and the scale are not decayed).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Train {
     /// How often the training samples are gone through; either this or `steps`.
@@ -74,7 +75,7 @@ impl Default for Train {
 }
 
 /// What the learning rate does after the warmup.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// Half a cosine down towards 0, which the step after the last would reach.
@@ -86,7 +87,7 @@ pub enum Schedule {
 }
 
 /// The fall of the learning rate in the last steps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cooldown {
     /// How many steps it takes.
@@ -98,7 +99,7 @@ pub struct Cooldown {
 }
 
 /// What is kept between forward and backward: `store-all`, `every-cut` or `every(n)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub enum Checkpointing {
     /// Everything: no recomputation.

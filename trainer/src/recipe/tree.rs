@@ -23,16 +23,36 @@ pub struct Origin {
 struct Text {
     label: String,
     folder: PathBuf,
+    /// Whether it is part of the program: a preset, or a recipe that came with it.
+    embedded: bool,
 }
 
 impl Origin {
-    /// A text with a name for messages and the folder its relative paths start from.
+    /// A text of the user's, with a name for messages and the folder its relative paths start from.
     pub(super) fn new(label: impl Into<String>, folder: &Path) -> Self {
-        let (label, folder) = (label.into(), folder.to_owned());
+        Self::of(label.into(), folder, false)
+    }
+
+    /// A text that is part of the program.
+    pub(super) fn embedded(label: impl Into<String>, folder: &Path) -> Self {
+        Self::of(label.into(), folder, true)
+    }
+
+    fn of(label: String, folder: &Path, embedded: bool) -> Self {
+        let folder = folder.to_owned();
         Self {
-            text: Arc::new(Text { label, folder }),
+            text: Arc::new(Text {
+                label,
+                folder,
+                embedded,
+            }),
             line: 0,
         }
+    }
+
+    /// Whether the user wrote it, and not a preset or a recipe that came with the program.
+    pub(super) fn is_users(&self) -> bool {
+        !self.text.embedded
     }
 
     /// The folder that relative paths start from.
@@ -158,6 +178,48 @@ impl Node {
             }) => Some((text, origin)),
             _ => None,
         }
+    }
+
+    /// Gives a table that is there a text that it lacks.
+    pub(super) fn default_text(&mut self, table: &str, key: &str, text: &str) {
+        if let Some(Self {
+            value: Value::Table(entries),
+            origin,
+        }) = self.at_mut(table)
+        {
+            entries.entry(key.to_owned()).or_insert_with(|| Self {
+                value: Value::String(text.to_owned()),
+                origin: origin.clone(),
+            });
+        }
+    }
+
+    /// Takes out what stands at a path such as `train.lr` or `data.train.0.path`; false if nothing does.
+    pub(super) fn remove(&mut self, path: &str) -> bool {
+        let (table, last) = match path.rsplit_once('.') {
+            Some((above, last)) => (self.at_mut(above), last),
+            None => (Some(self), path),
+        };
+        match table.map(|node| &mut node.value) {
+            Some(Value::Table(entries)) => entries.remove(last).is_some(),
+            Some(Value::Array(items)) => {
+                let index = last.parse().ok().filter(|i| *i < items.len());
+                index.map(|i: usize| items.remove(i)).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    fn at_mut(&mut self, path: &str) -> Option<&mut Self> {
+        let mut node = self;
+        for key in path.split('.') {
+            node = match &mut node.value {
+                Value::Table(entries) => entries.get_mut(key)?,
+                Value::Array(items) => items.get_mut(key.parse::<usize>().ok()?)?,
+                _ => return None,
+            };
+        }
+        Some(node)
     }
 
     /// This tree with `upper` laid over it: tables merge key by key, anything else is replaced. A table of another

@@ -6,18 +6,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 
-use super::{FORMAT, State, folder, step_of, write};
-use crate::say::tell;
+use super::{State, folder, sizes, step_of, write};
+use crate::{
+    files::{TEXT, WEIGHTS, read_file, read_text},
+    say::tell,
+};
 
-/// A record whose checksums hold.
+/// A record whose checksums hold, and whose state can be.
 #[derive(Debug)]
 pub struct Found {
     /// Its folder.
     pub path: PathBuf,
     /// What no tensor holds.
     pub state: State,
+}
+
+impl Found {
+    /// The size in bytes of the picture of each training row, 0 where it was not read; empty in format 1.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that cannot be read.
+    pub fn sizes(&self) -> anyhow::Result<Vec<u32>> {
+        if self.state.format == 1 {
+            return Ok(Vec::new());
+        }
+        let path = self.path.join(sizes::NAME);
+        let bytes = read_file(&path, WEIGHTS)?;
+        sizes::from_bytes(&bytes, self.state.samples()).with_context(|| path.display().to_string())
+    }
 }
 
 /// The newest record of a run that is whole; the damaged ones are told of on standard error. `None` if there is no
@@ -58,28 +77,56 @@ pub(super) fn steps(run: &Path) -> anyhow::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
-/// Opens a record, if every file is there, none is too many, and each has its checksum.
+/// Opens a record, if every file is there, none is too many, each has its checksum, and a run can have been in the
+/// state that they hold.
 ///
 /// # Errors
 ///
 /// Names the file that is missing, unexpected or damaged.
 pub fn open(record: &Path) -> anyhow::Result<Found> {
+    let names = checked_files(record)?;
+    let is_there = |name: &str| {
+        ensure!(
+            names.contains(name),
+            "{}: is not in {}",
+            record.join(name).display(),
+            write::SUMS
+        );
+        Ok(record.join(name))
+    };
+    let path = is_there("state.json")?;
+    let place = || path.display().to_string();
+    let state: State = serde_json::from_slice(&read_file(&path, TEXT)?).with_context(place)?;
+    let recipe = read_text(&is_there("recipe.toml")?, TEXT)?;
+    state.check(step_of(record), &recipe).with_context(place)?;
+    if state.format > 1 {
+        is_there(sizes::NAME)?;
+    }
+    let found = Found {
+        path: record.to_path_buf(),
+        state,
+    };
+    found.sizes()?;
+    Ok(found)
+}
+
+/// The names of a record's files, all of which have the checksum in its list.
+fn checked_files(record: &Path) -> anyhow::Result<BTreeSet<String>> {
     let list = record.join(write::SUMS);
-    let sums =
-        fs::read_to_string(&list).with_context(|| format!("{}: cannot be read", list.display()))?;
+    let sums = read_text(&list, TEXT)?;
     let mut names = BTreeSet::from([write::SUMS.to_string()]);
     for line in sums.lines() {
         let (sum, name) = line
             .split_once("  ")
             .with_context(|| format!("{}: damaged", list.display()))?;
         let path = record.join(name);
+        let is_name = Path::new(name).components().count() == 1 && !name.contains(char::is_control);
         ensure!(
-            Path::new(name).components().count() == 1 && names.insert(name.to_string()),
+            is_name && names.insert(name.to_string()),
             "{}: damaged",
             list.display()
         );
-        let bytes = fs::read(&path)
-            .with_context(|| format!("{}: in {}, cannot be read", path.display(), write::SUMS))?;
+        let bytes = read_file(&path, WEIGHTS).with_context(|| format!("in {}", list.display()))?;
         ensure!(
             write::sum(&bytes) == sum,
             "{}: its checksum is not the one in {}",
@@ -97,24 +144,5 @@ pub fn open(record: &Path) -> anyhow::Result<Found> {
             write::SUMS
         );
     }
-    let path = record.join("state.json");
-    ensure!(
-        names.contains("state.json"),
-        "{}: is not in {}",
-        path.display(),
-        write::SUMS
-    );
-    let state: State =
-        serde_json::from_slice(&fs::read(&path)?).with_context(|| path.display().to_string())?;
-    if state.format != FORMAT {
-        bail!(
-            "{}: a record of format {}; this program reads {FORMAT}",
-            path.display(),
-            state.format
-        );
-    }
-    Ok(Found {
-        path: record.to_path_buf(),
-        state,
-    })
+    Ok(names)
 }

@@ -10,6 +10,7 @@ use burn::{
 use transformer::Weights;
 
 use crate::{
+    files::{WEIGHTS, read_file},
     model::Model,
     optim::{AdamW, Moments},
 };
@@ -43,7 +44,7 @@ pub fn optimizer(
 ) -> anyhow::Result<()> {
     let path = record.join("optimizer.safetensors");
     let name = || path.display().to_string();
-    let bytes = std::fs::read(&path).with_context(name)?;
+    let bytes = read_file(&path, WEIGHTS)?;
     let weights = Weights::from_safetensors(&bytes).with_context(name)?;
     let mut used = 0;
     visit(model, |path, param| {

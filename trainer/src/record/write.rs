@@ -8,13 +8,13 @@ use std::{
     thread::JoinHandle,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, ensure};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use transformer::Weights;
 
-use super::{State, folder, keep, name};
-use crate::recipe::Run;
+use super::{State, folder, keep, name, sizes};
+use crate::{files, recipe::Run};
 
 /// The list of checksums, in the format of `sha256sum`.
 pub(super) const SUMS: &str = "SHA256SUMS";
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub moments: Weights,
     /// The rest.
     pub state: State,
+    /// The size of the picture of each training row, 0 where it was not read.
+    pub sizes: Vec<u32>,
     /// Small files of the run that a record repeats as they are, by name.
     pub texts: Vec<(&'static str, String)>,
     /// Growing files of the run, by name, and how many of their bytes are of this step.
@@ -111,9 +113,13 @@ impl Drop for Writer {
 /// Writes one record: to a hidden folder, synced, then renamed.
 fn write(run: &Path, snapshot: &Snapshot) -> anyhow::Result<()> {
     let records = folder(run);
-    fs::create_dir_all(&records).with_context(|| records.display().to_string())?;
+    // Only this one: a run's folder that is gone must not come back with nothing else in it.
+    if !records.is_dir() {
+        fs::create_dir(&records).with_context(|| records.display().to_string())?;
+    }
     let new = tempfile::Builder::new()
         .prefix(".new-")
+        .permissions(files::folder_mode())
         .tempdir_in(&records)
         .with_context(|| format!("{}: cannot be written", records.display()))?;
     let mut sums = String::new();
@@ -126,6 +132,7 @@ fn write(run: &Path, snapshot: &Snapshot) -> anyhow::Result<()> {
     put(snapshot.weights_name, &snapshot.weights.to_safetensors()?)?;
     put("optimizer.safetensors", &snapshot.moments.to_safetensors()?)?;
     put("state.json", &serde_json::to_vec_pretty(&snapshot.state)?)?;
+    put(sizes::NAME, &sizes::to_bytes(&snapshot.sizes)?)?;
     for (name, text) in &snapshot.texts {
         put(name, text.as_bytes())?;
     }
@@ -164,15 +171,18 @@ pub(super) fn remove(folder: &Path) -> anyhow::Result<()> {
     }
 }
 
+/// The first bytes of a file that grows.
 fn start_of(path: &Path, bytes: u64) -> anyhow::Result<Vec<u8>> {
-    let mut start = Vec::with_capacity(bytes as usize);
+    let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(bytes).read_to_end(&mut start));
-    match read {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| path.display().to_string())
-        }
-        _ => Ok(start),
-    }
+    read.with_context(|| path.display().to_string())?;
+    ensure!(
+        start.len() as u64 == bytes,
+        "{}: has {} bytes, and {bytes} were written to it",
+        path.display(),
+        start.len()
+    );
+    Ok(start)
 }
 
 fn write_synced(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {

@@ -3,5 +3,10 @@
 
 mod cases;
 mod folder;
+mod messages;
 mod resume;
+mod runfolder;
 mod runs;
+mod signals;
+mod sources;
+mod weights;

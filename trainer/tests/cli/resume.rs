@@ -7,9 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::folder::{Folder, RECIPE, text};
+use crate::folder::{Folder, RECIPE, metrics, steps_done, text};
 
 /// Augmentation, dropout, micro-batches and several epochs: everything random takes part.
 fn recipe(steps: u64) -> String {
@@ -26,24 +27,6 @@ fn folder(steps: u64) -> Folder {
     let folder = Folder::new();
     fs::write(folder.path("recipe.toml"), recipe(steps)).unwrap();
     folder
-}
-
-/// The lines of the metrics without what depends on the machine.
-fn metrics(run: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
-    let lines = text.lines().map(|line| {
-        let mut line: Value = serde_json::from_str(line).unwrap();
-        line.as_object_mut().unwrap().remove("machine");
-        line
-    });
-    lines.collect()
-}
-
-fn steps_done(run: &Path) -> usize {
-    let text = fs::read_to_string(run.join("metrics.jsonl")).unwrap_or_default();
-    text.lines()
-        .filter(|line| line.contains("grad_norm"))
-        .count()
 }
 
 fn record(run: &Path, step: u64) -> PathBuf {
@@ -132,6 +115,29 @@ fn a_run_killed_at_ten_points_ends_as_the_uninterrupted_one() {
     assert!(text(&again).contains("complete"), "{}", text(&again));
 }
 
+/// Writes the list of a record's checksums anew.
+fn seal(record: &Path) {
+    let mut sums = String::new();
+    for entry in fs::read_dir(record).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name != "SHA256SUMS" {
+            let digest = Sha256::digest(fs::read(record.join(&name)).unwrap());
+            let sum: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            sums += &format!("{sum}  {name}\n");
+        }
+    }
+    fs::write(record.join("SHA256SUMS"), sums).unwrap();
+}
+
+/// Changes the state of a record.
+fn change(record: &Path, change: impl FnOnce(&mut Value)) {
+    let path = record.join("state.json");
+    let mut state = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut state);
+    fs::write(path, state.to_string()).unwrap();
+    seal(record);
+}
+
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
@@ -155,7 +161,7 @@ fn a_damaged_record_is_passed_over_for_the_one_before_it() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(names.len(), 10, "{names:?}");
+    assert_eq!(names.len(), 12, "{names:?}");
     for name in names {
         let run = folder.path("damaged");
         copy(&whole, &run);
@@ -213,4 +219,113 @@ fn a_changed_recipe_is_refused_unless_told_otherwise() {
     fs::remove_dir_all(record(&run, 6)).unwrap();
     let told = folder.run(&resume(&["--set", "train.lr=0.1", "--allow-changes"]));
     assert!(told.status.success(), "{}", text(&told));
+}
+
+#[test]
+fn a_record_whose_state_cannot_be_is_passed_over() {
+    let folder = folder(6);
+    assert!(folder.run(&["train", "recipe.toml"]).status.success());
+    let whole = folder.path("runs/small-1");
+    let run = folder.path("damaged");
+    copy(&whole, &run);
+    change(&record(&run, 6), |state| state["seconds"] = json!(-3.0));
+    let eval = folder.run(&["eval", "damaged"]);
+    assert!(text(&eval).contains("`seconds` is -3"), "{}", text(&eval));
+    assert!(eval.status.success(), "{}", text(&eval));
+    // A pipe is not waited for.
+    copy(&record(&whole, 6), &record(&run, 9));
+    fs::remove_file(record(&run, 9).join("recipe.toml")).unwrap();
+    let pipe = record(&run, 9).join("recipe.toml");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let output = folder.run(&["train", "--resume", "damaged"]);
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    for words in ["`seconds` is -3", "recipe.toml: is a pipe", "after step 3"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    assert_same(&whole, &run, 6);
+}
+
+#[test]
+fn a_record_of_format_1_is_gone_on_from() {
+    let folder = folder(6);
+    assert!(folder.run(&["train", "recipe.toml"]).status.success());
+    let whole = folder.path("runs/small-1");
+    let run = folder.path("old");
+    copy(&whole, &run);
+    fs::remove_file(run.join("scores.json")).unwrap();
+    for step in [3, 6] {
+        let record = record(&run, step);
+        fs::remove_file(record.join("sizes.bin")).unwrap();
+        change(&record, |state| {
+            let state = state.as_object_mut().unwrap();
+            state.insert("format".to_owned(), json!(1));
+            state.insert("score".to_owned(), json!(0.5));
+            state.insert("complete".to_owned(), json!(step == 6));
+            state.remove("digests");
+            state.remove("evaluation_due");
+        });
+    }
+    let again = folder.run(&["train", "--resume", "old"]);
+    assert!(text(&again).contains("complete"), "{}", text(&again));
+    fs::remove_dir_all(record(&run, 6)).unwrap();
+    let output = folder.run(&["train", "--resume", "old"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert_same(&whole, &run, 6);
+}
+
+#[test]
+fn changed_data_is_refused_by_name_unless_it_may_change() {
+    let folder = Folder::new();
+    let mut rows = String::from("filepath\ttitle\n");
+    for number in 0..32 {
+        folder.picture(&format!("{number}.png"));
+        rows += &format!("{number}.png\tpicture {number}\n");
+    }
+    folder.table("t.csv", &rows);
+    let options = ["--set", "train.steps=6", "--set", "run.save_every=3 steps"];
+    let train = ["train", "recipe.toml", "--train", "t.csv", "--val", "t.csv"];
+    let output = folder.run(&[&train[..], &options].concat());
+    assert!(output.status.success(), "{}", text(&output));
+    let whole = folder.path("runs/small-1");
+    let resume = |more: &[&'static str]| {
+        let run = folder.path("again");
+        if run.exists() {
+            fs::remove_dir_all(&run).unwrap();
+        }
+        copy(&whole, &run);
+        fs::remove_dir_all(record(&run, 6)).unwrap();
+        [&["train", "--resume", "again"], more].concat()
+    };
+    let output = folder.run(&resume(&[]));
+    assert!(output.status.success(), "{}", text(&output));
+    assert_same(&whole, &folder.path("again"), 6);
+
+    folder.table("t.csv", &rows.replace("picture 7\n", "picture seven\n"));
+    folder.refuses(
+        &resume(&[]),
+        &["t.csv has other paths or captions", "--allow-changes"],
+    );
+    assert!(folder.run(&resume(&["--allow-changes"])).status.success());
+    folder.table("t.csv", &rows.replace("7.png\tpicture 7\n", ""));
+    folder.refuses(&resume(&[]), &["t.csv has ", ", was 32", "--allow-changes"]);
+
+    folder.table("t.csv", &rows);
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/bad/images/good.png");
+    fs::copy(other, folder.path("7.png")).unwrap();
+    folder.refuses(
+        &resume(&[]),
+        &["7.png", "--allow-changes", "the record is in again"],
+    );
+    assert!(folder.run(&resume(&["--allow-changes"])).status.success());
+    fs::remove_file(folder.path("7.png")).unwrap();
+    folder.refuses(&resume(&[]), &["7.png: had ", "--allow-changes"]);
+    let record = ["train", "--resume", "again/records/step-00000003"];
+    folder.refuses(&record, &["again/records/step-00000003", "its run"]);
 }

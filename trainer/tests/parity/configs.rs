@@ -40,15 +40,21 @@ fn parse(architecture: &str, json: &Value) -> (String, u64) {
     match architecture {
         "CLIPModel" | "SiglipModel" => {
             let (config, _) = DualConfig::from_hf(json).unwrap();
-            (format!("{config:?}"), parameters(&config.init(&device)))
+            let count = parameters(&config.init(&device));
+            assert_eq!(config.parameters(), count, "the closed form");
+            (format!("{config:?}"), count)
         }
         "ViTForImageClassification" => {
             let config = VisionConfig::from_hf_vit(json).unwrap();
-            (format!("{config:?}"), parameters(&config.init(&device)))
+            let count = parameters(&config.init(&device));
+            assert_eq!(config.parameters(), count, "the closed form");
+            (format!("{config:?}"), count)
         }
         "BertModel" => {
             let config = TextConfig::from_hf_bert(json).unwrap();
-            (format!("{config:?}"), parameters(&config.init(&device)))
+            let count = parameters(&config.init(&device));
+            assert_eq!(config.parameters(), count, "the closed form");
+            (format!("{config:?}"), count)
         }
         other => panic!("no check for {other}"),
     }

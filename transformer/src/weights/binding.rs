@@ -16,8 +16,10 @@ pub enum Layout {
         /// Side of a patch in pixels.
         size: usize,
     },
-    /// One element without axes, `[]`.
+    /// One element without axes, `[]`; with an axis, `[1]`, it is read too.
     Scalar,
+    /// One element with an axis, `[1]`; without axes, `[]`, it is read too.
+    One,
 }
 
 /// Where one parameter is found on disk.
@@ -38,7 +40,8 @@ pub struct Binding {
 #[derive(Clone, Debug, Default)]
 pub struct Bindings {
     list: Vec<Binding>,
-    pub(super) ignored: Vec<&'static str>,
+    ignored: Vec<&'static str>,
+    zeros: Vec<String>,
 }
 
 impl Bindings {
@@ -77,12 +80,21 @@ impl Bindings {
 
     /// Binds three linear layers stacked into one tensor: `weight` and, if given, `bias`.
     pub fn fused_qkv(&mut self, path: &str, weight: &str, bias: Option<&str>) {
-        for (i, name) in ["query", "key", "value"].into_iter().enumerate() {
+        self.fused(&["query", "key", "value"], path, weight, bias);
+    }
+
+    /// Binds the maps of keys and values stacked into one tensor: `weight` and `bias`.
+    pub fn fused_kv(&mut self, path: &str, weight: &str, bias: &str) {
+        self.fused(&["key", "value"], path, weight, Some(bias));
+    }
+
+    fn fused(&mut self, names: &[&str], path: &str, weight: &str, bias: Option<&str>) {
+        for (i, name) in names.iter().enumerate() {
             self.bind(format!("{path}.{name}.weight"), weight, Layout::Transposed);
-            self.set_part(i, 3);
+            self.set_part(i, names.len());
             if let Some(bias) = bias {
                 self.bind(format!("{path}.{name}.bias"), bias, Layout::Same);
-                self.set_part(i, 3);
+                self.set_part(i, names.len());
             }
         }
     }
@@ -93,9 +105,24 @@ impl Bindings {
         }
     }
 
-    /// Tolerates keys that end in `suffix`: buffers that carry no weights.
-    pub fn ignore(&mut self, suffix: &'static str) {
-        self.ignored.push(suffix);
+    /// Tolerates the key `name` and keys that end in a dot and `name`: buffers that carry no weights.
+    pub fn ignore(&mut self, name: &'static str) {
+        self.ignored.push(name);
+    }
+
+    /// Lets a file leave out the tensor `key`, which is then zero.
+    pub fn zero_if_missing(&mut self, key: &str) {
+        self.zeros.push(key.into());
+    }
+
+    pub(super) fn is_ignored(&self, key: &str) -> bool {
+        let stem = |name: &&str| key.strip_suffix(*name);
+        let mut stems = self.ignored.iter().filter_map(stem);
+        stems.any(|stem| stem.is_empty() || stem.ends_with('.'))
+    }
+
+    pub(super) fn is_zero_if_missing(&self, key: &str) -> bool {
+        self.zeros.iter().any(|zero| zero == key)
     }
 
     /// Appends the bindings of a part of the model that stands at `prefix` in the module.
@@ -106,6 +133,7 @@ impl Bindings {
                 ..binding
             }));
         self.ignored.extend(part.ignored);
+        self.zeros.extend(part.zeros);
     }
 
     /// Puts `prefix` in front of every key on disk.
@@ -113,6 +141,9 @@ impl Bindings {
         self.list
             .iter_mut()
             .for_each(|binding| binding.key = format!("{prefix}{}", binding.key));
+        self.zeros
+            .iter_mut()
+            .for_each(|key| *key = format!("{prefix}{key}"));
         self
     }
 
@@ -131,11 +162,20 @@ impl Layout {
             Layout::Transposed => shape.iter().rev().copied().collect(),
             Layout::Patches { channels, size } => vec![shape[1], *channels, *size, *size],
             Layout::Scalar => Vec::new(),
+            Layout::One => vec![1],
         };
         if let Some(first) = disk.first_mut() {
             *first *= parts;
         }
         disk
+    }
+
+    /// Whether a tensor of shape `found` on disk is what [`on_disk`](Self::on_disk) says.
+    pub(super) fn fits(&self, found: &[usize], expected: &[usize]) -> bool {
+        match self {
+            Layout::Scalar | Layout::One => found.is_empty() || found == [1],
+            _ => found == expected,
+        }
     }
 
     pub(super) fn is_transposed(&self) -> bool {

@@ -5,7 +5,9 @@
 
 mod binding;
 mod load;
+mod naming;
 mod save;
+mod source;
 
 use std::collections::BTreeMap;
 
@@ -13,8 +15,9 @@ use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, SafeTensors};
 
 pub use binding::{Binding, Bindings, Layout};
-pub use load::load;
+pub use load::{Loaded, check_keys, load, load_from};
 pub use save::{save, save_gradients};
+pub use source::{Entry, Stored, TensorSource};
 
 /// Why weights do not fit a model. The caller adds the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +26,14 @@ pub enum WeightsError {
     /// The bytes are no safetensors file.
     #[error("not a safetensors file ({0}); is the download complete?")]
     Unreadable(String),
+    /// The values of a tensor cannot be read.
+    #[error("tensor `{key}` cannot be read: {reason}")]
+    Values {
+        /// The tensor.
+        key: String,
+        /// Why not.
+        reason: String,
+    },
     /// A tensor is of a type no weight has.
     #[error("tensor `{key}` is {found}; expected float32, float16, bfloat16 or float64")]
     Type {

@@ -8,6 +8,7 @@
 //! There is one inner loop: weighted sums of whole rows, which any vector unit does well. The pass across is the same
 //! loop over the transposed picture.
 
+use std::f64::consts::PI;
 use std::ops::Range;
 
 use transformer::host::{Kernel, vectorise};
@@ -24,21 +25,39 @@ impl Filter {
     /// How far the kernel reaches to each side, in pixels of the smaller picture.
     fn support(self) -> f64 {
         match self {
-            Self::Bilinear => 1.0,
+            Self::Nearest | Self::Box => 0.5,
+            Self::Bilinear | Self::Hamming => 1.0,
             Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
         }
     }
 
     fn weight(self, x: f64) -> f64 {
         const A: f64 = -0.5;
-        let x = x.abs();
+        let distance = x.abs();
         match self {
-            Self::Bilinear if x < 1.0 => 1.0 - x,
-            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
-            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Nearest | Self::Box if x > -0.5 && x <= 0.5 => 1.0,
+            Self::Bilinear if distance < 1.0 => 1.0 - distance,
+            Self::Hamming if distance < 1.0 => {
+                sinc(distance) * (0.54 + 0.46 * (distance * PI).cos())
+            }
+            Self::Bicubic if distance < 1.0 => {
+                ((A + 2.0) * distance - (A + 3.0)) * distance * distance + 1.0
+            }
+            Self::Bicubic if distance < 2.0 => {
+                (((distance - 5.0) * distance + 8.0) * distance - 4.0) * A
+            }
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
             _ => 0.0,
         }
     }
+}
+
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 {
+        return 1.0;
+    }
+    (x * PI).sin() / (x * PI)
 }
 
 /// What one output pixel takes from the source pixels `first..first + weights.len()`.

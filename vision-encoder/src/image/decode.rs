@@ -1,15 +1,17 @@
 //! [`decode`]: the bytes of a file to a [`Picture`]; content, not a file name, says what they are.
 
-use std::io::Cursor;
-
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
+use image::ImageFormat;
+use transformer::guard::guarded;
 
 use super::error::ImageError;
-use super::jpeg;
-use super::picture::{Picture, PixelKind};
-use super::png;
+use super::kind::kind_of;
+use super::picture::Picture;
+use super::{exif, formats, gif, jpeg};
 
 /// What a file may cost. Both are checked before anything is allocated for its pixels.
+///
+/// Decoding takes at most 16 bytes for each pixel that the header declares, a copy of the file, and some megabytes;
+/// whatever else a file holds (profiles, notes, thumbnails) is not unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Largest file, in bytes. Default: 128 MiB.
@@ -90,7 +92,7 @@ impl DecodeOptions {
 ///
 /// # Errors
 /// [`ImageError`] for empty files, content of no known format, damage (a file cut short is never padded with grey)
-/// and for files beyond the limits.
+/// and for files beyond the limits. A decoder that panics is an error, too, and nothing of it is printed.
 pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, ImageError> {
     if bytes.is_empty() {
         return Err(ImageError::Empty);
@@ -101,124 +103,43 @@ pub fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, ImageErr
             limit: options.limits.max_bytes,
         });
     }
-    let (picture, orientation) = match image::guess_format(bytes) {
-        Ok(ImageFormat::Jpeg) => jpeg::decode(bytes, &options.limits)?,
-        Ok(format) => decode_other(bytes, format, options)?,
-        Err(_) => return Err(ImageError::NotAnImage),
-    };
-    Ok(match options.orientation {
-        Orientation::Upright => picture.upright(orientation),
-        Orientation::AsStored => picture,
+    let format = format_of(bytes)?;
+    let decoded = guarded(|| match format {
+        ImageFormat::Jpeg => jpeg::decode(bytes, &options.limits),
+        ImageFormat::Gif => gif::decode(bytes, options),
+        _ => formats::decode(bytes, format, options),
+    });
+    let picture = decoded.map_err(|reason| ImageError::Panicked {
+        format: name_of(format),
+        reason,
+    })??;
+    // Pillow turns TIFF upright while it decodes it.
+    if options.orientation == Orientation::AsStored && format != ImageFormat::Tiff {
+        return Ok(picture);
+    }
+    Ok(picture.upright(exif::orientation(bytes, format)))
+}
+
+fn format_of(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
+    use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
+    if let Ok(format @ (Bmp | Gif | Jpeg | Png | Tiff | WebP)) = image::guess_format(bytes) {
+        return Ok(format);
+    }
+    let kind = kind_of(bytes);
+    Err(ImageError::NotAnImage {
+        found: kind.map(|kind| kind.name),
+        remedy: kind.map_or("replace it by a picture", |kind| kind.remedy),
     })
 }
 
-fn decode_other(
-    bytes: &[u8],
-    format: ImageFormat,
-    options: &DecodeOptions,
-) -> Result<(Picture, u8), ImageError> {
-    let refused = |error| refused(name_of(format), error);
-    if format == ImageFormat::Png {
-        png::check_critical_chunks(bytes)?;
-    }
-    let mut decoder = ImageReader::with_format(Cursor::new(bytes), format)
-        .into_decoder()
-        .map_err(refused)?;
-    let (width, height) = decoder.dimensions();
-    options.limits.check_pixels(width, height)?;
-    let mut limits = image::Limits::default();
-    // 16 bytes a pixel are RGBA as 32-bit floats, the largest that any of the formats asks for.
-    limits.max_alloc = Some(options.limits.max_pixels.saturating_mul(16));
-    decoder.set_limits(limits).map_err(refused)?;
-    let orientation = decoder.orientation().map_or(1, |o| o.to_exif());
-    let stored = Stored::of(bytes, format, decoder.color_type());
-    let pixels = DynamicImage::from_decoder(decoder).map_err(refused)?;
-    Ok((to_picture(pixels, stored, options.alpha)?, orientation))
-}
-
-/// How a file stores its pixels, where that is not visible any more in the decoded ones.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stored {
-    Direct,
-    WithAlpha,
-    Palette,
-}
-
-impl Stored {
-    fn of(bytes: &[u8], format: ImageFormat, color: ColorType) -> Self {
-        match (format, bytes.get(24..26)) {
-            // A PNG opens with its header chunk: bit depth at byte 24, colour type at byte 25.
-            (ImageFormat::Png, Some([_, 3] | [1, 0])) | (ImageFormat::Gif, _) => Self::Palette,
-            (ImageFormat::Png, Some([_, 4 | 6])) => Self::WithAlpha,
-            (ImageFormat::Png, _) => Self::Direct,
-            _ if color.has_alpha() => Self::WithAlpha,
-            _ => Self::Direct,
-        }
-    }
-}
-
-fn to_picture(pixels: DynamicImage, stored: Stored, alpha: Alpha) -> Result<Picture, ImageError> {
-    let (width, height) = (pixels.width(), pixels.height());
-    let rgb_kind = if stored == Stored::Palette {
-        PixelKind::Palette
-    } else {
-        PixelKind::Rgb
-    };
-    if !pixels.color().has_alpha() {
-        return Picture::new(width, height, rgb_kind, rgb_bytes(pixels));
-    }
-    let picture = Picture::new(width, height, PixelKind::Rgba, rgba_bytes(pixels))?;
-    match (alpha, stored) {
-        (Alpha::OverWhite, _) => Ok(picture.over_white()),
-        (Alpha::Keep, Stored::WithAlpha) => Ok(picture),
-        (Alpha::Keep, _) => Ok(picture.into_rgb().with_kind(rgb_kind)),
-    }
-}
-
-fn rgb_bytes(pixels: DynamicImage) -> Vec<u8> {
-    match pixels {
-        DynamicImage::ImageLuma16(p) => p.iter().flat_map(|v| [(v >> 8) as u8; 3]).collect(),
-        DynamicImage::ImageRgb16(p) => upper_bytes(&p),
-        other => other.into_rgb8().into_raw(),
-    }
-}
-
-fn rgba_bytes(pixels: DynamicImage) -> Vec<u8> {
-    match pixels {
-        DynamicImage::ImageLumaA16(p) => {
-            let upper = upper_bytes(&p);
-            upper
-                .chunks_exact(2)
-                .flat_map(|v| [v[0], v[0], v[0], v[1]])
-                .collect()
-        }
-        DynamicImage::ImageRgba16(p) => upper_bytes(&p),
-        other => other.into_rgba8().into_raw(),
-    }
-}
-
-/// Pillow keeps the upper 8 of 16 bits, where `image` would round.
-fn upper_bytes(values: &[u16]) -> Vec<u8> {
-    values.iter().map(|v| (v >> 8) as u8).collect()
-}
-
-fn name_of(format: ImageFormat) -> &'static str {
+pub(super) fn name_of(format: ImageFormat) -> &'static str {
     match format {
+        ImageFormat::Jpeg => "JPEG",
         ImageFormat::Png => "PNG",
         ImageFormat::Gif => "GIF",
         ImageFormat::WebP => "WebP",
         ImageFormat::Bmp => "BMP",
         ImageFormat::Tiff => "TIFF",
         _ => "image",
-    }
-}
-
-fn refused(format: &'static str, error: image::ImageError) -> ImageError {
-    let reason = error.to_string();
-    match error {
-        image::ImageError::Unsupported(_) | image::ImageError::Limits(_) => {
-            ImageError::Unsupported { format, reason }
-        }
-        _ => ImageError::Broken { format, reason },
     }
 }

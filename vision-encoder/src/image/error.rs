@@ -9,7 +9,7 @@ pub enum ImageError {
     Empty,
     /// The file is larger than [`Limits::max_bytes`](super::Limits::max_bytes).
     #[error(
-        "the image file has {found} bytes, the limit is {limit}; shrink it or raise the limit on bytes"
+        "the image file has {found} bytes, the limit is {limit}; shrink it or raise image.max_bytes"
     )]
     TooManyBytes {
         /// Bytes in the file.
@@ -20,7 +20,7 @@ pub enum ImageError {
     /// The header declares more pixels than [`Limits::max_pixels`](super::Limits::max_pixels).
     #[error(
         "the image header declares {width}x{height} pixels, the limit is {limit} pixels in all; shrink the picture or \
-         raise the limit on pixels"
+         raise image.max_pixels"
     )]
     TooManyPixels {
         /// Declared width, in pixels.
@@ -30,11 +30,17 @@ pub enum ImageError {
         /// Pixels allowed.
         limit: u64,
     },
-    /// The content is of no known image format.
+    /// The content is of no image format that is read here.
     #[error(
-        "this is not an image: the content is none of JPEG, PNG, GIF, WebP, BMP, TIFF; replace the file"
+        "this is {}, not JPEG, PNG, GIF, WebP, BMP or TIFF; {remedy}",
+        found.unwrap_or("no image")
     )]
-    NotAnImage,
+    NotAnImage {
+        /// What it is instead, if that can be told.
+        found: Option<&'static str>,
+        /// What to do about it.
+        remedy: &'static str,
+    },
     /// The file is damaged: cut short, or a checksum or a code does not fit.
     #[error("broken {format} data: {reason}; the file is cut short or damaged, replace it")]
     Broken {
@@ -49,6 +55,16 @@ pub enum ImageError {
         /// Name of the format.
         format: &'static str,
         /// What is not supported.
+        reason: String,
+    },
+    /// The decoder panicked, which is a fault of it, mostly at damaged files.
+    #[error(
+        "the {format} decoder failed on this file ({reason}); save the picture anew or replace it"
+    )]
+    Panicked {
+        /// Name of the format.
+        format: &'static str,
+        /// The panic's message and place.
         reason: String,
     },
     /// The number of bytes does not fit the size and kind of the picture.
@@ -79,7 +95,7 @@ pub enum PreprocessorError {
     },
     /// No known processor has this name.
     #[error(
-        "unknown image processor `{found}`; known are {expected}, with or without `Fast` at the end"
+        "unknown image processor `{found}`; known are {expected}, with or without `Fast` or `Pil` at the end"
     )]
     UnknownProcessor {
         /// The name in the file; empty if there is none.
@@ -87,11 +103,20 @@ pub enum PreprocessorError {
         /// The names that are known.
         expected: &'static str,
     },
+    /// SigLIP 2's processor for pictures of any shape.
+    #[error(
+        "image processor `{found}` (NaFlex) cuts pictures of any shape into patches, which no tower here takes; use a \
+         SigLIP 2 of fixed size, whose processor is SiglipImageProcessor"
+    )]
+    NaFlex {
+        /// The name in the file.
+        found: String,
+    },
     /// A key holds a value that cannot be honoured.
     #[error("preprocessor key `{key}`: found {found}, expected {expected}")]
     Value {
-        /// The key.
-        key: &'static str,
+        /// The key, by its name in the file that was read.
+        key: String,
         /// What it says.
         found: String,
         /// What it may say.

@@ -223,7 +223,7 @@ pub(super) fn mul_div_255(a: u8, b: u8) -> u8 {
     (((t >> 8) + t) >> 8) as u8
 }
 
-fn ink_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
+pub(super) fn ink_to_rgb([c, m, y, k]: [u8; 4]) -> [u8; 3] {
     let paper = 255 - k;
     [c, m, y].map(|ink| paper - mul_div_255(ink, paper))
 }

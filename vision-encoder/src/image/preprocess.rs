@@ -1,157 +1,74 @@
-//! [`Preprocessor`]: what the published processors do with a picture, from size to normalisation.
+//! [`Preprocessor`]: does with a picture what a [`PreprocessorConfig`] says.
 
-use super::config;
+use super::description::{Convention, PreprocessorConfig, ResizeMode, Size};
 use super::error::PreprocessorError;
 use super::normalise::Normalise;
-use super::open_clip;
-use super::picture::Picture;
+use super::picture::{Picture, PixelKind, ink_to_rgb};
 use super::resample::{Axis, Filter, resample};
 
-/// The mean of the pictures CLIP was trained on.
-const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-/// Their standard deviation.
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
-const HALF: [f32; 3] = [0.5; 3];
-
-/// To which size a picture is resized, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Resize {
-    /// The shorter edge to this; the longer one in proportion, truncated.
-    ShortestEdge(u32),
-    /// Exactly this, whatever the shape was.
-    Exact {
-        /// Height, in pixels.
-        height: u32,
-        /// Width, in pixels.
-        width: u32,
-    },
-}
-
-/// How half a pixel of offset is rounded when the surplus of a centre crop is odd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CropRounding {
-    /// Down, as transformers does.
-    Truncate,
-    /// To the even neighbour, as torchvision and open_clip do.
-    HalfToEven,
-}
-
-/// A centre crop, in pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Crop {
-    /// Height, in pixels.
-    pub height: u32,
-    /// Width, in pixels.
-    pub width: u32,
-    /// How an odd surplus is split.
-    pub rounding: CropRounding,
-}
-
-/// Resize, centre crop, conversion to RGB and normalisation, in the order of the reference.
+/// Resize, centre crop or padding, conversion to RGB and normalisation, in the order of the reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Preprocessor {
-    pub(super) resize: Resize,
-    pub(super) filter: Filter,
-    pub(super) crop: Option<Crop>,
-    /// open_clip resizes in the colour model of the file; transformers converts to RGB first.
-    pub(super) resizes_before_rgb: bool,
-    pub(super) mean: [f32; 3],
-    pub(super) std: [f32; 3],
-    pub(super) normalise: Normalise,
+    config: PreprocessorConfig,
+    normalise: Normalise,
+}
+
+/// One axis of the output: `before` padding pixels, the kept ones of `axis`, and padding up to `total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Placed {
+    axis: Axis,
+    before: u32,
+    total: u32,
 }
 
 impl Preprocessor {
-    /// CLIP as transformers preprocesses it: shortest edge and crop to `size` pixels, bicubic.
+    /// Does what the description says.
+    ///
+    /// # Errors
+    /// Those of [`PreprocessorConfig::checked`].
+    pub fn new(config: PreprocessorConfig) -> Result<Self, PreprocessorError> {
+        Ok(Self::of(config.checked()?))
+    }
+
+    /// [`PreprocessorConfig::clip`].
     pub fn clip(size: u32) -> Self {
-        let crop = Crop {
-            height: size,
-            width: size,
-            rounding: CropRounding::Truncate,
-        };
-        Self::new(
-            Resize::ShortestEdge(size),
-            Filter::Bicubic,
-            CLIP_MEAN,
-            CLIP_STD,
-        )
-        .with_crop(crop)
+        Self::of(PreprocessorConfig::clip(size))
     }
 
-    /// SigLIP: `size` x `size` pixels whatever the shape was, bicubic.
+    /// [`PreprocessorConfig::siglip`].
     pub fn siglip(size: u32) -> Self {
-        Self::new(square(size), Filter::Bicubic, HALF, HALF)
+        Self::of(PreprocessorConfig::siglip(size))
     }
 
-    /// HF ViT: `size` x `size` pixels whatever the shape was, bilinear.
+    /// [`PreprocessorConfig::vit`].
     pub fn vit(size: u32) -> Self {
-        Self::new(square(size), Filter::Bilinear, HALF, HALF)
+        Self::of(PreprocessorConfig::vit(size))
     }
 
-    /// BLIP and BLIP-2: as SigLIP, with CLIP's mean and deviation.
+    /// [`PreprocessorConfig::blip`].
     pub fn blip(size: u32) -> Self {
-        Self::new(square(size), Filter::Bicubic, CLIP_MEAN, CLIP_STD)
+        Self::of(PreprocessorConfig::blip(size))
     }
 
-    /// open_clip's evaluation transform: as [`clip`](Self::clip), but resized before the conversion to RGB, and with
-    /// torchvision's crop.
+    /// [`PreprocessorConfig::open_clip`].
     pub fn open_clip(size: u32) -> Self {
-        let crop = Crop {
-            height: size,
-            width: size,
-            rounding: CropRounding::HalfToEven,
-        };
-        let mut built = Self::clip(size).with_crop(crop);
-        built.resizes_before_rgb = true;
-        built
+        Self::of(PreprocessorConfig::open_clip(size))
     }
 
-    /// Built from the text of a transformers `preprocessor_config.json`; keys that are left out have the defaults of
-    /// the processor it names.
-    ///
-    /// # Errors
-    /// [`PreprocessorError`] that names the key, what it holds and what it may hold.
-    pub fn from_hf_json(text: &str) -> Result<Self, PreprocessorError> {
-        config::from_hf_json(text)
+    fn of(config: PreprocessorConfig) -> Self {
+        let narrow = |values: [f64; 3]| values.map(|value| value as f32);
+        let normalise = Normalise::new(config.rescale, narrow(config.mean), narrow(config.std));
+        Self { config, normalise }
     }
 
-    /// Built from open_clip's `preprocess_cfg`: either that object, or a whole `open_clip_config.json` that has one.
-    ///
-    /// # Errors
-    /// [`PreprocessorError`] that names the key, what it holds and what it may hold.
-    pub fn from_open_clip_json(text: &str) -> Result<Self, PreprocessorError> {
-        open_clip::from_open_clip_json(text)
-    }
-
-    /// Resizes, without a crop; `(x / 255 - mean) / std`; converts to RGB first.
-    pub fn new(resize: Resize, filter: Filter, mean: [f32; 3], std: [f32; 3]) -> Self {
-        let normalise = Normalise::new(1.0 / 255.0, mean, std);
-        Self {
-            resize,
-            filter,
-            crop: None,
-            resizes_before_rgb: false,
-            mean,
-            std,
-            normalise,
-        }
-    }
-
-    /// The same with a centre crop after the resize.
-    pub fn with_crop(self, crop: Crop) -> Self {
-        Self {
-            crop: Some(crop),
-            ..self
-        }
-    }
-
-    /// The same without its crop: the picture as it is after the resize.
-    pub fn without_crop(self) -> Self {
-        Self { crop: None, ..self }
+    /// What it does.
+    pub fn config(&self) -> &PreprocessorConfig {
+        &self.config
     }
 
     /// The kernel of the resize.
     pub fn filter(&self) -> Filter {
-        self.filter
+        self.config.interpolation
     }
 
     /// Rescaling and normalisation alone, for planes that are kept in 8 bits.
@@ -162,20 +79,27 @@ impl Preprocessor {
     /// What comes out for a picture of `width` x `height` pixels: `(height, width)`.
     pub fn output_size(&self, width: u32, height: u32) -> (u32, u32) {
         let (across, down) = self.axes(width, height);
-        (down.kept, across.kept)
+        (down.total, across.total)
     }
 
-    /// Resizes, crops and converts to RGB.
+    /// Resizes, crops or pads, and converts to RGB.
     ///
     /// # Shapes
     /// - output: `[3, height, width]`, of [`output_size`](Self::output_size)
     pub fn apply(&self, picture: &Picture) -> Vec<u8> {
         let (across, down) = self.axes(picture.width(), picture.height());
-        let has_rgb = matches!(picture.kind(), super::PixelKind::Rgb);
-        if self.resizes_before_rgb || has_rgb {
-            return resample(picture, across, down, self.filter).into_planes();
+        let filter = self.config.interpolation;
+        let has_rgb = picture.kind() == PixelKind::Rgb;
+        let kept = if self.config.convention == Convention::OpenClip || has_rgb {
+            resample(picture, across.axis, down.axis, filter)
+        } else {
+            resample(&picture.clone().into_rgb(), across.axis, down.axis, filter)
+        };
+        let kept = kept.into_planes();
+        if across.is_filled() && down.is_filled() {
+            return kept;
         }
-        resample(&picture.clone().into_rgb(), across, down, self.filter).into_planes()
+        padded(&kept, across, down, self.fill_of(picture.kind()))
     }
 
     /// Resizes, crops, converts to RGB and normalises.
@@ -186,54 +110,115 @@ impl Preprocessor {
         self.normalise.apply(&self.apply(picture))
     }
 
-    fn axes(&self, width: u32, height: u32) -> (Axis, Axis) {
-        let (to_width, to_height) = self.resize.of(width, height);
-        let (mut across, mut down) = (Axis::whole(width, to_width), Axis::whole(height, to_height));
-        if let Some(crop) = self.crop {
-            across = crop.rounding.centre(across, crop.width);
-            down = crop.rounding.centre(down, crop.height);
+    /// open_clip pads before it converts to RGB: with ink, where the picture is printed in ink.
+    fn fill_of(&self, kind: PixelKind) -> [u8; 3] {
+        let fill = self.config.fill;
+        match (self.config.convention, kind) {
+            (Convention::OpenClip, PixelKind::Cmyk) => ink_to_rgb([fill[0]; 4]),
+            _ => fill,
         }
-        (across, down)
     }
-}
 
-fn square(size: u32) -> Resize {
-    Resize::Exact {
-        height: size,
-        width: size,
+    fn axes(&self, width: u32, height: u32) -> (Placed, Placed) {
+        let to = self.resized(width, height);
+        let (across, down) = (Axis::whole(width, to.width), Axis::whole(height, to.height));
+        match self.config.crop {
+            None => (Placed::all(across), Placed::all(down)),
+            Some(crop) => (
+                Placed::centre(across, crop.width, self.config.convention),
+                Placed::centre(down, crop.height, self.config.convention),
+            ),
+        }
     }
-}
 
-impl Resize {
-    /// The size after the resize, `(width, height)`.
-    fn of(self, width: u32, height: u32) -> (u32, u32) {
-        match self {
-            Self::Exact { height, width } => (width, height),
-            Self::ShortestEdge(size) => {
-                let long =
-                    u64::from(size) * u64::from(width.max(height)) / u64::from(width.min(height));
+    /// The size after the resize.
+    fn resized(&self, width: u32, height: u32) -> Size {
+        let PreprocessorConfig { resize, size, .. } = self.config;
+        let ratio_of = |side: u32, to: u32| f64::from(side) / f64::from(to);
+        let ratios = [ratio_of(height, size.height), ratio_of(width, size.width)];
+        match resize {
+            ResizeMode::Squash => size,
+            ResizeMode::Shortest if size.is_square() => {
+                let short = width.min(height);
+                let long = u64::from(size.height) * u64::from(width.max(height)) / u64::from(short);
                 let long = u32::try_from(long).unwrap_or(u32::MAX);
-                if width <= height {
-                    (size, long)
+                let (height, width) = if width <= height {
+                    (long, size.height)
                 } else {
-                    (long, size)
-                }
+                    (size.height, long)
+                };
+                Size { height, width }
             }
+            ResizeMode::Shortest => divided(width, height, ratios[0].min(ratios[1])),
+            ResizeMode::Longest => divided(width, height, ratios[0].max(ratios[1])),
         }
     }
 }
 
-impl CropRounding {
-    /// The middle `kept` pixels of an axis (all of it, where it has no more).
-    fn centre(self, axis: Axis, kept: u32) -> Axis {
-        let kept = kept.min(axis.resized);
+/// Both sides by the same number, half a pixel to the even side.
+fn divided(width: u32, height: u32, ratio: f64) -> Size {
+    let side = |side: u32| ((f64::from(side) / ratio).round_ties_even() as u32).max(1);
+    Size {
+        height: side(height),
+        width: side(width),
+    }
+}
+
+/// Channel planes in the middle of larger ones.
+///
+/// # Shapes
+/// - `planes`: `[3, down.axis.kept, across.axis.kept]`
+/// - output: `[3, down.total, across.total]`
+fn padded(planes: &[u8], across: Placed, down: Placed, fill: [u8; 3]) -> Vec<u8> {
+    let [left, top, width, total] =
+        [across.before, down.before, across.axis.kept, across.total].map(|pixels| pixels as usize);
+    let area = total * down.total as usize;
+    let mut out = Vec::with_capacity(3 * area);
+    let kept = width * down.axis.kept as usize;
+    for (plane, fill) in planes.chunks_exact(kept).zip(fill) {
+        let from = out.len();
+        out.resize(from + area, fill);
+        let rows = out[from..].chunks_exact_mut(total).skip(top);
+        for (row, kept) in rows.zip(plane.chunks_exact(width)) {
+            row[left..left + width].copy_from_slice(kept);
+        }
+    }
+    out
+}
+
+impl Placed {
+    fn all(axis: Axis) -> Self {
+        Self {
+            axis,
+            before: 0,
+            total: axis.kept,
+        }
+    }
+
+    fn is_filled(self) -> bool {
+        self.axis.kept == self.total
+    }
+
+    /// The middle `total` pixels of an axis, or the axis in the middle of as many.
+    fn centre(axis: Axis, total: u32, convention: Convention) -> Self {
+        let kept = total.min(axis.resized);
+        let is_transformers = convention == Convention::Transformers;
         let surplus = axis.resized - kept;
         let half = surplus / 2;
-        let up = self == Self::HalfToEven && surplus % 2 == 1 && half % 2 == 1;
-        Axis {
-            offset: half + u32::from(up),
-            kept,
-            ..axis
+        let up = !is_transformers && surplus % 2 == 1 && half % 2 == 1;
+        let missing = total - kept;
+        Self {
+            axis: Axis {
+                offset: half + u32::from(up),
+                kept,
+                ..axis
+            },
+            before: if is_transformers {
+                missing.div_ceil(2)
+            } else {
+                missing / 2
+            },
+            total,
         }
     }
 }
@@ -242,29 +227,79 @@ impl CropRounding {
 mod tests {
     use super::*;
 
+    fn resized(config: PreprocessorConfig, width: u32, height: u32) -> (u32, u32) {
+        let size = Preprocessor::new(config).unwrap().resized(width, height);
+        (size.width, size.height)
+    }
+
     #[test]
     fn the_longer_edge_is_truncated() {
-        assert_eq!(Resize::ShortestEdge(32).of(640, 480), (42, 32));
-        assert_eq!(Resize::ShortestEdge(32).of(333, 500), (32, 48));
-        assert_eq!(Resize::ShortestEdge(224).of(2000, 2), (224_000, 224));
+        let of = |size, width, height| resized(PreprocessorConfig::clip(size), width, height);
+        assert_eq!(of(32, 640, 480), (42, 32));
+        assert_eq!(of(32, 333, 500), (32, 48));
+        assert_eq!(of(224, 2000, 2), (224_000, 224));
+    }
+
+    #[test]
+    fn a_picture_covers_or_fits_an_oblong_by_the_nearest_pixel() {
+        let size = Size {
+            height: 48,
+            width: 32,
+        };
+        let cover = PreprocessorConfig {
+            size,
+            ..PreprocessorConfig::open_clip(1)
+        };
+        assert_eq!(resized(cover.clone(), 640, 480), (64, 48));
+        let fit = PreprocessorConfig {
+            resize: ResizeMode::Longest,
+            ..cover
+        };
+        assert_eq!(resized(fit.clone(), 640, 480), (32, 24));
+        assert_eq!(resized(fit.clone(), 100, 201), (24, 48));
+        assert_eq!(resized(fit, 10_000, 1), (32, 1));
     }
 
     #[test]
     fn an_odd_surplus_is_split_as_each_reference_does() {
-        let offset = |rounding: CropRounding, surplus: u32| {
-            rounding.centre(Axis::whole(9, 32 + surplus), 32).offset
+        let offset = |convention, surplus: u32| {
+            let placed = Placed::centre(Axis::whole(9, 32 + surplus), 32, convention);
+            placed.axis.offset
         };
-        let truncated: Vec<_> = (0..8).map(|s| offset(CropRounding::Truncate, s)).collect();
-        let even: Vec<_> = (0..8)
-            .map(|s| offset(CropRounding::HalfToEven, s))
+        let truncated: Vec<_> = (0..8)
+            .map(|s| offset(Convention::Transformers, s))
             .collect();
+        let even: Vec<_> = (0..8).map(|s| offset(Convention::OpenClip, s)).collect();
         assert_eq!(truncated, [0, 0, 1, 1, 2, 2, 3, 3]);
         assert_eq!(even, [0, 0, 1, 2, 2, 2, 3, 4]);
     }
 
     #[test]
+    fn an_odd_lack_is_split_as_each_reference_does() {
+        let before = |convention| Placed::centre(Axis::whole(9, 29), 32, convention).before;
+        assert_eq!(before(Convention::Transformers), 2);
+        assert_eq!(before(Convention::OpenClip), 1);
+    }
+
+    #[test]
+    fn a_picture_that_is_too_small_is_padded_with_the_colour() {
+        let picture = Picture::new(2, 1, PixelKind::Rgb, vec![100; 6]).unwrap();
+        let config = PreprocessorConfig {
+            resize: ResizeMode::Longest,
+            fill: [1, 2, 3],
+            ..PreprocessorConfig::open_clip(2)
+        };
+        let planes = Preprocessor::new(config).unwrap().apply(&picture);
+        assert_eq!(
+            planes,
+            [100, 100, 1, 1, 100, 100, 2, 2, 100, 100, 3, 3],
+            "one row missing, below"
+        );
+    }
+
+    #[test]
     fn one_pixel_becomes_a_constant_picture() {
-        let picture = Picture::new(1, 1, super::super::PixelKind::Rgb, vec![0, 255, 0]).unwrap();
+        let picture = Picture::new(1, 1, PixelKind::Rgb, vec![0, 255, 0]).unwrap();
         let planes = Preprocessor::clip(4).apply(&picture);
         assert_eq!(planes, [[0; 16], [255; 16], [0; 16]].concat());
     }

@@ -1,15 +1,41 @@
 //! Resizing and cropping in the colour model of the picture.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::convolve::convolve;
 use super::picture::{Picture, PixelKind, mul_div_255};
 
-/// The kernel of a resize. Both are antialiased: the kernel is widened when shrinking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The kernel of a resize. All but the nearest neighbour are antialiased: the kernel is widened when shrinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Filter {
+    /// The nearest pixel.
+    Nearest,
+    /// The mean of the pixels under it.
+    Box,
     /// Triangle.
     Bilinear,
+    /// Hamming's window.
+    Hamming,
     /// Cubic convolution with a = -0.5.
     Bicubic,
+    /// Lanczos' window, of three lobes.
+    Lanczos,
+}
+
+impl Filter {
+    /// Its name in recipes and configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::Box => "box",
+            Self::Bilinear => "bilinear",
+            Self::Hamming => "hamming",
+            Self::Bicubic => "bicubic",
+            Self::Lanczos => "lanczos",
+        }
+    }
 }
 
 /// One axis of a resize and crop: `len` pixels are resized to `resized`, of which `kept` from `offset` on are wanted.
@@ -49,6 +75,9 @@ pub(super) fn resample(picture: &Picture, across: Axis, down: Axis, filter: Filt
         let [left, top, width, height] =
             [across.offset, down.offset, across.kept, down.kept].map(|v| v as usize);
         return picture.cut(left, top, width, height);
+    }
+    if filter == Filter::Nearest {
+        return nearest(picture, across, down);
     }
     match picture.kind() {
         PixelKind::Rgb | PixelKind::Cmyk => convolve(picture, across, down, filter),

@@ -97,7 +97,7 @@ fn an_unusable_shard_is_an_error_alone_and_counted_among_others() {
         (b"short".to_vec(), "it is no tar archive"),
         (
             b"\x1f\x8b\x08\x00".repeat(500),
-            "it is compressed with gzip; unpack it",
+            "it is a gzip archive, not a tar archive; unpack it with gunzip",
         ),
     ] {
         let error = open(unusable.clone()).unwrap_err().to_string();
@@ -125,7 +125,13 @@ fn shards_that_are_not_there_are_named() {
         let paths: Vec<PathBuf> = patterns.iter().map(|p| folder.path().join(p)).collect();
         WebDataset::open(&paths, &config)
     };
-    let set = open(&["{0..2}.tar", "x-*.tar", ""]).unwrap();
+    fs::create_dir(folder.path().join("y.tar")).unwrap();
+    assert_eq!(
+        open(&[""]).unwrap().shards(),
+        [2, 0],
+        "the shards of a folder"
+    );
+    let set = open(&["{0..2}.tar", "x-*.tar", "y*.tar"]).unwrap();
     assert_eq!(set.shards(), [2, 0, 0, 0]);
     let errors: Vec<_> = set
         .skipped()
@@ -137,7 +143,7 @@ fn shards_that_are_not_there_are_named() {
         ("x-*.tar", "no file has such a name"),
         ("1.tar", "No such file"),
         ("2.tar", "No such file"),
-        ("", "it is a folder"),
+        ("y.tar", "it is a folder"),
     ]) {
         assert!(
             error.contains(&format!("{name}, as a whole")) && error.contains(message),

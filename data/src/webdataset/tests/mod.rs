@@ -351,3 +351,59 @@ fn options_are_read_by_name_and_misspelled_ones_are_refused() {
     let error = serde_json::from_str::<WebDatasetConfig>("{\"caption\": \"text\"}").unwrap_err();
     assert!(error.to_string().contains("`caption_key`"), "{error}");
 }
+
+#[test]
+fn well_known_keys_lists_of_captions_and_numbers_of_python_are_read() {
+    let entries: Entries = &[
+        ("0.jpg", b"x"),
+        ("0.json", b"{\"text\": \"a\", \"similarity\": NaN}"),
+        ("1.jpg", b"y"),
+        (
+            "1.json",
+            b"{\"caption\": [\"b\", \"c\"], \"text\": \"not this\"}",
+        ),
+    ];
+    let (_folder, set) = open(shard(entries)).unwrap();
+    assert_eq!(captions(&set), ["a", "b", "c"]);
+    assert_eq!(set.groups().image_of_row(), [0, 1, 1]);
+    let config = WebDatasetConfig {
+        caption_key: "title".into(),
+        ..Default::default()
+    };
+    let error = open_all(&[shard(entries)], &config).unwrap_err();
+    assert!(matches!(error, Error::NoSamples { .. }), "{error}");
+}
+
+#[test]
+fn the_class_of_a_sample_is_its_cls_entry_or_a_key() {
+    let entries: Entries = &[
+        ("0.jpg", b"x"),
+        ("0.txt", b"a caption"),
+        ("0.cls", b"1"),
+        ("0.json", b"{\"kind\": 7}"),
+        ("1.jpg", b"x"),
+        ("1.txt", b"a caption"),
+    ];
+    let folder = folder(&[shard(entries)]);
+    let path = folder.path().join("0.tar");
+    let labels = |config: &WebDatasetConfig, label| {
+        let set = WebDataset::open_labels(&[&path], config, label).unwrap();
+        captions(&set)
+    };
+    let config = WebDatasetConfig::default();
+    assert_eq!(labels(&config, "cls"), ["1"]);
+    assert_eq!(labels(&config, "kind"), ["7"]);
+    fs::write(folder.path().join("names"), "cat\ndog\n").unwrap();
+    let config = WebDatasetConfig {
+        classes: Some(folder.path().join("names")),
+        ..Default::default()
+    };
+    assert_eq!(labels(&config, "cls"), ["dog"]);
+}
+
+#[test]
+fn the_digest_does_not_hang_on_where_the_shards_lie() {
+    let digest = |entries| open(shard(entries)).unwrap().1.digest();
+    assert_eq!(digest(GOOD), digest(GOOD));
+    assert_ne!(digest(GOOD), digest(&GOOD[..2]));
+}

@@ -1,0 +1,109 @@
+//! The config files of transformers.
+
+use serde_json::Value;
+use transformer::{Activation, ConfigError, Section};
+
+use crate::{TextConfig, TextPooling};
+
+/// The end token that files written for OpenAI's weights name, and mean the highest id by.
+const OPENAI_END: i64 = 2;
+
+impl TextConfig {
+    /// The `text_config` of a transformers CLIP and the model's `projection_dim`.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
+    pub fn from_hf_clip(json: &Section, projection_dim: usize) -> Result<Self, ConfigError> {
+        let end = match json.get("eos_token_id") {
+            None => 49407,
+            Some(id) => id.as_i64().ok_or_else(|| {
+                json.unsupported("eos_token_id", "one token of the vocabulary, or 2")
+            })?,
+        };
+        let base = Self {
+            activation: Activation::QuickGelu,
+            pooling: match end {
+                OPENAI_END => TextPooling::HighestId,
+                end => TextPooling::FirstOf(end),
+            },
+            d_output: Some(projection_dim),
+            ..Self::clip(49408, 77, 512, 12)
+        };
+        base.read_hf(json)
+    }
+
+    /// The `text_config` of a transformers SigLIP.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
+    pub fn from_hf_siglip(json: &Section) -> Result<Self, ConfigError> {
+        let width = json.size("hidden_size", 768)?;
+        let base = Self {
+            d_output: json.optional_size("projection_size")?.or(Some(width)),
+            ..Self::siglip(32000, 64, 768, 12)
+        };
+        base.read_hf(json)
+    }
+
+    /// A transformers BERT's `config.json`.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
+    pub fn from_hf_bert(json: &Value) -> Result<Self, ConfigError> {
+        let json = Section::root(json)?;
+        json.require("is_decoder", false)?;
+        let padding_id = match json.get("pad_token_id") {
+            None => Some(0),
+            Some(_) => json.optional_size("pad_token_id")?,
+        };
+        let base = Self {
+            segment_types: json.size("type_vocab_size", 2)?,
+            padding_id,
+            dropout: json.number("hidden_dropout_prob", 0.1)?,
+            attention_dropout: json.number("attention_probs_dropout_prob", 0.1)?,
+            ..Self::bert(30522, 512, 768, 12)
+        };
+        base.read_hf(&json)
+    }
+
+    /// The keys that the transformers families share, over the defaults of a class; bookkeeping keys are passed over.
+    fn read_hf(self, json: &Section) -> Result<Self, ConfigError> {
+        // They would change the numbers, and transformers' own classes do not have them.
+        json.require("attention_bias", true)?;
+        json.require("position_embedding_type", "absolute")?;
+        let config = Self {
+            vocab_size: json.size("vocab_size", self.vocab_size)?,
+            context: json.size("max_position_embeddings", self.context)?,
+            d_model: json.size("hidden_size", self.d_model)?,
+            n_layers: json.size("num_hidden_layers", self.n_layers)?,
+            n_heads: json.size("num_attention_heads", self.n_heads)?,
+            d_hidden: json.size("intermediate_size", self.d_hidden)?,
+            activation: json.activation("hidden_act", self.activation)?,
+            norm_epsilon: json.number("layer_norm_eps", self.norm_epsilon)?,
+            attention_dropout: json.number("attention_dropout", self.attention_dropout)?,
+            ..self
+        };
+        config.checked_as(&|field| json.path_of(hf_key(field)))
+    }
+}
+
+/// transformers' name of a field.
+fn hf_key(field: &str) -> &str {
+    match field {
+        "context" => "max_position_embeddings",
+        "d_model" => "hidden_size",
+        "n_layers" => "num_hidden_layers",
+        "n_heads" => "num_attention_heads",
+        "d_hidden" => "intermediate_size",
+        "norm_epsilon" => "layer_norm_eps",
+        "segment_types" => "type_vocab_size",
+        "pooling" => "eos_token_id",
+        "padding_id" => "pad_token_id",
+        "d_output" => "projection_size",
+        "dropout" => "hidden_dropout_prob",
+        other => other,
+    }
+}

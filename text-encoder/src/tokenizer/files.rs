@@ -1,0 +1,518 @@
+//! A tokenizer from the files of a folder of weights.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Cleaning, Tokenizer, TokenizerError, WordPieceConfig,
+    class::Class,
+    clip,
+    config::{CONFIG, Config},
+    sentencepiece::{self, Style},
+};
+
+/// The tokenizer files of a folder, as bytes. Those that are not there are `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TokenizerFiles {
+    /// `tokenizer.json`.
+    pub tokenizer_json: Option<Vec<u8>>,
+    /// `vocab.json`, CLIP's and GPT-2's.
+    pub vocab_json: Option<Vec<u8>>,
+    /// `merges.txt`, beside `vocab.json`.
+    pub merges_txt: Option<Vec<u8>>,
+    /// `vocab.txt`, BERT's.
+    pub vocab_txt: Option<Vec<u8>>,
+    /// `spiece.model`, a SentencePiece model.
+    pub spiece_model: Option<Vec<u8>>,
+    /// `tokenizer.model`, another name of the same.
+    pub tokenizer_model: Option<Vec<u8>>,
+    /// `tokenizer_config.json`.
+    pub tokenizer_config_json: Option<Vec<u8>>,
+    /// `special_tokens_map.json`.
+    pub special_tokens_map_json: Option<Vec<u8>>,
+    /// `added_tokens.json`.
+    pub added_tokens_json: Option<Vec<u8>>,
+    /// `model_type` of the folder's `config.json`, which names the class of the tokenizer where
+    /// `tokenizer_config.json` does not.
+    pub model_type: Option<String>,
+}
+
+impl TokenizerFiles {
+    /// The names under which the files are found in a folder.
+    pub const NAMES: [&'static str; 9] = [
+        "tokenizer.json",
+        "vocab.json",
+        "merges.txt",
+        "vocab.txt",
+        "spiece.model",
+        "tokenizer.model",
+        CONFIG,
+        "special_tokens_map.json",
+        "added_tokens.json",
+    ];
+
+    /// Takes the file of this name; false if it is none of [`TokenizerFiles::NAMES`].
+    pub fn put(&mut self, name: &str, bytes: Vec<u8>) -> bool {
+        let place = match name {
+            "tokenizer.json" => &mut self.tokenizer_json,
+            "vocab.json" => &mut self.vocab_json,
+            "merges.txt" => &mut self.merges_txt,
+            "vocab.txt" => &mut self.vocab_txt,
+            "spiece.model" => &mut self.spiece_model,
+            "tokenizer.model" => &mut self.tokenizer_model,
+            CONFIG => &mut self.tokenizer_config_json,
+            "special_tokens_map.json" => &mut self.special_tokens_map_json,
+            "added_tokens.json" => &mut self.added_tokens_json,
+            _ => return false,
+        };
+        *place = Some(bytes);
+        true
+    }
+
+    /// Whether any of them holds a vocabulary.
+    pub fn has_vocabulary(&self) -> bool {
+        !self.vocabularies().is_empty()
+    }
+
+    /// The names of those that hold a vocabulary.
+    fn vocabularies(&self) -> Vec<&'static str> {
+        let all = [
+            ("tokenizer.json", &self.tokenizer_json),
+            ("vocab.json", &self.vocab_json),
+            ("vocab.txt", &self.vocab_txt),
+            ("spiece.model", &self.spiece_model),
+            ("tokenizer.model", &self.tokenizer_model),
+        ];
+        let there = all.into_iter().filter(|(_, file)| file.is_some());
+        there.map(|(name, _)| name).collect()
+    }
+
+    /// The SentencePiece model and its name.
+    fn pieces(&self) -> Option<(&[u8], &'static str)> {
+        let spiece = self
+            .spiece_model
+            .as_deref()
+            .map(|bytes| (bytes, "spiece.model"));
+        spiece.or_else(|| Some((self.tokenizer_model.as_deref()?, "tokenizer.model")))
+    }
+}
+
+/// A tokenizer, and what was taken from where.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The tokenizer, which pads and cleans as the files say.
+    pub tokenizer: Tokenizer,
+    /// The file that holds the vocabulary.
+    pub vocabulary_from: &'static str,
+    /// The class that the files name, as they write it.
+    pub class: Option<String>,
+    /// The longest row that the files allow, in tokens.
+    pub max_length: Option<usize>,
+    /// What was read besides the vocabulary: what, its value, and the file (or "by default").
+    pub notes: Vec<(String, String, &'static str)>,
+}
+
+/// A `tokenizer.json` in the making, and what is worth telling about it.
+struct Draft {
+    file: Value,
+    from: &'static str,
+    notes: Vec<(String, String, &'static str)>,
+}
+
+impl Tokenizer {
+    /// The tokenizer that `transformers` makes of the same files.
+    ///
+    /// The vocabulary is `tokenizer.json`'s; else that of `vocab.json` and `merges.txt` (`CLIPTokenizer`,
+    /// `GPT2Tokenizer`), `vocab.txt` (`BertTokenizer`) or `spiece.model` (`SiglipTokenizer`, `T5Tokenizer`). Of
+    /// `SiglipTokenizer` the `spiece.model` comes first, as `transformers` reads nothing else.
+    ///
+    /// Rows are padded with `pad_token`, of `tokenizer_config.json` or `special_tokens_map.json`, else of the class,
+    /// else of `tokenizer.json`'s `padding`. Byte-pair dropout, which `transformers` applies even outside training, is
+    /// left out and noted: the same caption always has the same ids.
+    ///
+    /// # Errors
+    /// Names the file and the key of what is not understood or cannot be.
+    pub fn from_files(files: &TokenizerFiles) -> Result<Opened, TokenizerError> {
+        let config = Config::read(files)?;
+        let mut draft = draft(files, &config)?;
+        if let Some(dropout) = draft.file["model"]["dropout"]
+            .as_f64()
+            .filter(|rate| *rate > 0.0)
+        {
+            let left_out = format!("{dropout}, left out: the same caption has the same ids");
+            draft
+                .notes
+                .push(("model.dropout".to_string(), left_out, draft.from));
+        }
+        merge_added(&mut draft.file, &config);
+        let padding = draft.file["padding"].clone();
+        let mut tokenizer = Self::from_value(draft.file)?;
+        let mut note =
+            |what: &str, value: String, file| draft.notes.push((what.to_string(), value, file));
+        if let Some((name, file)) = &config.class_name {
+            note("tokenizer_class", name.clone(), file);
+        }
+        let pad = config.token("pad_token");
+        let pad = pad.or_else(|| Some((padding["pad_token"].as_str()?, "tokenizer.json")));
+        // An id that no token has is the file's fault, which another key does not mend: whoever knows the tower sees it.
+        let impossible = padding["pad_id"]
+            .as_u64()
+            .and_then(|id| u32::try_from(id).ok());
+        let impossible = impossible.filter(|id| tokenizer.token(*id).is_none());
+        let pad = pad.filter(|_| impossible.is_none());
+        match pad.and_then(|(token, file)| Some((token, file, tokenizer.id_of(token)?))) {
+            None if impossible.is_some() => {
+                let id = impossible.unwrap_or_default();
+                tokenizer = tokenizer.with_pad_id(id);
+                note(
+                    "pad_token",
+                    format!("id {id}, which no token has"),
+                    "tokenizer.json",
+                );
+            }
+            Some((token, file, id)) => {
+                tokenizer = tokenizer.with_pad_id(id);
+                note("pad_token", format!("{token} (id {id})"), file);
+            }
+            None => note(
+                "pad_token",
+                format!("id {}", tokenizer.pad_id()),
+                "by default",
+            ),
+        }
+        let padding_side = match (config.pads_left, padding["direction"].as_str()) {
+            (Some(left), _) => Some((left, CONFIG)),
+            (None, Some(side)) => Some((side == "Left", "tokenizer.json")),
+            (None, None) => None,
+        };
+        let (left, file) = padding_side.unwrap_or((config.class.pads_left(), "by default"));
+        tokenizer = tokenizer.with_left_padding(left);
+        if left {
+            note("padding_side", "left".to_string(), file);
+        }
+        if config.class == Class::Siglip {
+            let lower = config.flag("do_lower_case")?.unwrap_or(true);
+            let cleaning = if lower {
+                Cleaning::Siglip
+            } else {
+                Cleaning::SiglipCased
+            };
+            tokenizer = tokenizer.with_cleaning(cleaning);
+            note("cleaning", cleaning.name().to_string(), CONFIG);
+        }
+        if let Some(length) = config.max_length {
+            note("model_max_length", length.to_string(), CONFIG);
+        }
+        Ok(Opened {
+            tokenizer,
+            vocabulary_from: draft.from,
+            class: config.class_name.map(|(name, _)| name),
+            max_length: config.max_length,
+            notes: draft.notes,
+        })
+    }
+}
+
+/// The `tokenizer.json` that the files come to, without the tokens that `config` adds.
+fn draft(files: &TokenizerFiles, config: &Config) -> Result<Draft, TokenizerError> {
+    let whole = |file: Value, from: &'static str| {
+        Ok(Draft {
+            file,
+            from,
+            notes: Vec::new(),
+        })
+    };
+    match (config.class, &files.tokenizer_json, files.pieces()) {
+        (Class::Siglip, _, Some((bytes, name))) => {
+            whole(pieces(bytes, name, config, Style::Siglip)?, name)
+        }
+        (class, Some(json), _) => {
+            let file = super::json::parse(json)?;
+            if class == Class::Bert
+                || class == Class::Siglip2
+                || class == Class::Gemma
+                || class == Class::Clip
+            {
+                return as_class(file, config);
+            }
+            let mut draft = Draft {
+                file,
+                from: "tokenizer.json",
+                notes: Vec::new(),
+            };
+            if class == Class::Gpt2
+                && let Some(prefix) = config.flag("add_prefix_space")?
+                && draft.file["pre_tokenizer"]["type"] == "ByteLevel"
+            {
+                draft.file["pre_tokenizer"]["add_prefix_space"] = json!(prefix);
+            }
+            Ok(draft)
+        }
+        (Class::T5, None, Some((bytes, name))) => {
+            whole(pieces(bytes, name, config, Style::T5)?, name)
+        }
+        (Class::Clip | Class::Gpt2, None, _)
+            if files.vocab_json.is_some() && files.merges_txt.is_some() =>
+        {
+            let vocab = vocab_json(files.vocab_json.as_deref().unwrap_or_default())?;
+            let merges = merges_txt(files.merges_txt.as_deref().unwrap_or_default())?;
+            let file = if config.class == Class::Clip {
+                clip_file(vocab, merges, config)?
+            } else {
+                gpt2_file(vocab, merges, config)?
+            };
+            whole(file, "vocab.json")
+        }
+        (Class::Bert, None, _) if files.vocab_txt.is_some() => {
+            let text = std::str::from_utf8(files.vocab_txt.as_deref().unwrap_or_default());
+            let text = text.map_err(|error| TokenizerError::Vocabulary {
+                reason: error.to_string(),
+            })?;
+            let style = WordPieceConfig::default();
+            let mut file = super::wordpiece::file(text, &style, |name| {
+                config.token(name).map_or("", |(token, _)| token)
+            })?;
+            file["normalizer"] = bert_normalizer(config)?;
+            whole(file, "vocab.txt")
+        }
+        _ => Err(no_vocabulary(files, config)),
+    }
+}
+
+fn no_vocabulary(files: &TokenizerFiles, config: &Config) -> TokenizerError {
+    let there = files.vocabularies();
+    let class = match &config.class_name {
+        Some((name, file)) => format!("{file} names {name}"),
+        None => "tokenizer_config.json names no `tokenizer_class`".to_string(),
+    };
+    let found = if there.is_empty() {
+        format!("there is no tokenizer.json, and {class}")
+    } else {
+        format!(
+            "there is {} without a tokenizer.json, and {class}",
+            there.join(", ")
+        )
+    };
+    let own = config.class.vocabulary();
+    let expected = if config.class == Class::Other || own == "none" {
+        "tokenizer.json, or the files of CLIPTokenizer, GPT2Tokenizer, BertTokenizer, SiglipTokenizer or T5Tokenizer"
+            .to_string()
+    } else {
+        format!("tokenizer.json, or {own}")
+    };
+    TokenizerError::NoVocabulary { found, expected }
+}
+
+fn pieces(
+    bytes: &[u8],
+    name: &'static str,
+    config: &Config,
+    style: Style,
+) -> Result<Value, TokenizerError> {
+    let end = config.token("eos_token").map_or("</s>", |(token, _)| token);
+    sentencepiece::to_json(bytes, name, end, style)
+}
+
+/// What the class makes of a `tokenizer.json`: `transformers` 5 takes only the vocabulary of it, and the rest from the
+/// class and from `tokenizer_config.json`.
+fn as_class(file: Value, config: &Config) -> Result<Draft, TokenizerError> {
+    let mut own = file.clone();
+    match config.class {
+        Class::Bert => own["normalizer"] = bert_normalizer(config)?,
+        Class::Clip => {
+            let (vocab, merges) = (&file["model"]["vocab"], &file["model"]["merges"]);
+            // A vocabulary without the class's tokens is another's: then the file is as good as it is.
+            if let Some(vocab) = vocab.as_object().filter(|_| merges.is_array())
+                && let Ok(made) = clip_file(vocab.clone(), merges.clone(), config)
+            {
+                for part in ["normalizer", "pre_tokenizer", "post_processor", "decoder"] {
+                    own[part] = made[part].clone();
+                }
+                let dropout = own["model"]["dropout"].take();
+                own["model"] = made["model"].clone();
+                own["model"]["dropout"] = dropout;
+            }
+        }
+        Class::Gemma | Class::Siglip2 => {
+            let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
+            own["normalizer"] = if config.class == Class::Siglip2 {
+                json!({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, spaces]})
+            } else {
+                spaces
+            };
+            own["pre_tokenizer"] = json!({"type": "Split", "pattern": {"String": " "},
+                "behavior": "MergedWithPrevious", "invert": false});
+        }
+        _ => {}
+    }
+    let mut notes = Vec::new();
+    for part in ["normalizer", "pre_tokenizer"] {
+        if own[part] != file[part] {
+            let class = config
+                .class_name
+                .as_ref()
+                .map_or("the class", |(name, _)| name);
+            notes.push((
+                part.to_string(),
+                format!("that of {class}, not that of tokenizer.json"),
+                CONFIG,
+            ));
+        }
+    }
+    Ok(Draft {
+        file: own,
+        from: "tokenizer.json",
+        notes,
+    })
+}
+
+fn bert_normalizer(config: &Config) -> Result<Value, TokenizerError> {
+    Ok(json!({"type": "BertNormalizer", "clean_text": true,
+        "handle_chinese_chars": config.flag("tokenize_chinese_chars")?.unwrap_or(true),
+        "strip_accents": config.flag("strip_accents")?,
+        "lowercase": config.flag("do_lower_case")?.unwrap_or(true)}))
+}
+
+/// `vocab.json`: tokens and their ids.
+fn vocab_json(bytes: &[u8]) -> Result<Map<String, Value>, TokenizerError> {
+    let file = "vocab.json";
+    match serde_json::from_slice(bytes) {
+        Ok(Value::Object(vocab)) => Ok(vocab),
+        Ok(_) => Err(TokenizerError::File {
+            file,
+            reason: "not a JSON object of tokens and ids".to_string(),
+        }),
+        Err(error) => Err(TokenizerError::File {
+            file,
+            reason: format!("not JSON: {error}"),
+        }),
+    }
+}
+
+/// `merges.txt`: two symbols a line, after a line with the version.
+fn merges_txt(bytes: &[u8]) -> Result<Value, TokenizerError> {
+    let file = "merges.txt";
+    let text = std::str::from_utf8(bytes).map_err(|error| TokenizerError::File {
+        file,
+        reason: format!("not text: {error}"),
+    })?;
+    let mut merges = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if line.is_empty() || line.starts_with("#version") {
+            continue;
+        }
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            [left, right] => merges.push(json!([left, right])),
+            _ => {
+                let reason = format!(
+                    "line {} is not two symbols with a space between them",
+                    index + 1
+                );
+                return Err(TokenizerError::File { file, reason });
+            }
+        }
+    }
+    Ok(Value::Array(merges))
+}
+
+/// CLIP's tokenizer as `transformers` builds it.
+fn clip_file(
+    vocab: Map<String, Value>,
+    merges: Value,
+    config: &Config,
+) -> Result<Value, TokenizerError> {
+    let token = |name: &str| config.token(name).map_or("", |(token, _)| token);
+    let id = |name: &str| {
+        vocab
+            .get(token(name))
+            .cloned()
+            .ok_or_else(|| TokenizerError::Key {
+                file: CONFIG,
+                key: name.to_string(),
+                found: format!("{:?}, which the vocabulary lacks", token(name)),
+                expected: "a token of the vocabulary".to_string(),
+            })
+    };
+    let (start, end) = (id("bos_token")?, id("eos_token")?);
+    Ok(json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "normalizer": clip::normalizer(),
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": clip::HF_PATTERN}, "behavior": "Removed", "invert": true},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        ]},
+        "post_processor": {"type": "RobertaProcessing", "cls": [token("bos_token"), start],
+            "sep": [token("eos_token"), end], "trim_offsets": false, "add_prefix_space": false},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": token("unk_token"), "continuing_subword_prefix": "",
+            "end_of_word_suffix": clip::END_OF_WORD, "fuse_unk": false, "byte_fallback": false,
+            "ignore_merges": false, "vocab": vocab, "merges": merges},
+    }))
+}
+
+/// GPT-2's tokenizer as `transformers` builds it.
+fn gpt2_file(
+    vocab: Map<String, Value>,
+    merges: Value,
+    config: &Config,
+) -> Result<Value, TokenizerError> {
+    let prefix = config.flag("add_prefix_space")?.unwrap_or(false);
+    for name in ["add_bos_token", "add_eos_token"] {
+        if config.flag(name)? == Some(true) {
+            return Err(super::config::key(
+                CONFIG,
+                name,
+                &json!(true),
+                "false, or a tokenizer.json",
+            ));
+        }
+    }
+    Ok(json!({
+        "version": "1.0",
+        "added_tokens": [],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": true},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": "",
+            "end_of_word_suffix": "", "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+            "vocab": vocab, "merges": merges},
+    }))
+}
+
+/// Adds the tokens of `config` that `file` lacks, with what `config` says of those that it has.
+fn merge_added(file: &mut Value, config: &Config) {
+    let mut added = match file["added_tokens"].take() {
+        Value::Array(added) => added,
+        _ => Vec::new(),
+    };
+    let place = |added: &[Value], token: &Value| {
+        added
+            .iter()
+            .position(|known| known["content"] == token["content"])
+    };
+    for token in &config.added {
+        match place(&added, token) {
+            Some(at) => {
+                let id = added[at]["id"].clone();
+                added[at] = token.clone();
+                added[at]["id"] = id;
+            }
+            None => added.push(with_id(token)),
+        }
+    }
+    for token in config.named() {
+        if place(&added, token).is_none() {
+            added.push(with_id(token));
+        }
+    }
+    file["added_tokens"] = Value::Array(added);
+}
+
+/// The token with an id, which `tokenizers` wants and does not use: it knows the vocabulary.
+fn with_id(token: &Value) -> Value {
+    let mut token = token.clone();
+    if token["id"].is_null() {
+        token["id"] = json!(0);
+    }
+    token
+}

@@ -1,0 +1,77 @@
+//! What a run tells and logs of its steps.
+
+use std::{
+    io::IsTerminal,
+    time::{Duration, Instant},
+};
+
+use indicatif::ProgressBar;
+use serde_json::json;
+
+use super::{Training, step::Metrics};
+use crate::{memory::peak_of, model::Model, say::tell};
+
+/// Where the time of a run went.
+pub(crate) struct Clock {
+    pub(crate) trained: Duration,
+    /// Time in which there was no batch.
+    pub(super) waited: Duration,
+    /// Time in which training stood still for a record.
+    pub(super) saving: Duration,
+    /// When the last record was saved.
+    pub(super) saved: Instant,
+}
+
+impl Clock {
+    /// The clock of a run that was trained for so long before.
+    pub(crate) fn after(trained: Duration) -> Self {
+        Self {
+            trained,
+            waited: Duration::ZERO,
+            saving: Duration::ZERO,
+            saved: Instant::now(),
+        }
+    }
+}
+
+impl Training<'_> {
+    /// Tells of a step, and logs it where the recipe wants it.
+    pub(super) fn report(
+        &mut self,
+        bar: &ProgressBar,
+        model: &Model,
+        metrics: &Metrics,
+        done: u64,
+    ) -> anyhow::Result<()> {
+        bar.inc(1);
+        if !done.is_multiple_of(self.recipe.train.log_every.max(1)) && done != self.steps {
+            return Ok(());
+        }
+        let samples =
+            done as f64 * self.recipe.train.batch as f64 / self.clock.trained.as_secs_f64();
+        let peak = peak_of(self.device) / (1 << 20);
+        let message = format!(
+            "loss {:.3}  {samples:.0} samples/s  peak {peak} MB  waited {:.1} s",
+            metrics.loss,
+            self.clock.waited.as_secs_f64()
+        );
+        if !std::io::stderr().is_terminal() {
+            tell(format_args!("step {done}/{}  {message}", self.steps));
+        }
+        bar.set_message(message);
+        self.folder.log(&json!({
+            "step": done,
+            "loss": metrics.loss,
+            "grad_norm": metrics.norm,
+            "lr": metrics.rate,
+            "scale": model.scale(),
+            "machine": {
+                "samples_per_s": samples,
+                "seconds": self.clock.trained.as_secs_f64(),
+                "waited_s": self.clock.waited.as_secs_f64(),
+                "saving_s": self.clock.saving.as_secs_f64(),
+                "peak_rss_mb": peak,
+            },
+        }))
+    }
+}
