@@ -37,7 +37,7 @@ pub(crate) fn is_url(path: &str) -> bool {
         let start = path.get(..scheme.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
-    path.as_bytes().iter().take(11).any(|byte| *byte == b':') && SCHEMES.iter().any(|s| scheme(&s))
+    path.as_bytes().iter().take(11).any(|byte| *byte == b':') && SCHEMES.iter().any(scheme)
 }
 
 /// The bytes of the picture at `path`, taken from `root` if it is relative.

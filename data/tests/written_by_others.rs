@@ -1,4 +1,5 @@
 //! Parquet files that pyarrow has written, laid out as `datasets` and img2dataset do: `scripts/make_sources.py` makes them.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::{Path, PathBuf};
 

@@ -33,6 +33,8 @@ const ANNOTATION: [&str; 2] = ["image_id", "caption"];
 
 type Images<'a> = [Entry<'a, { IMAGE.len() }>];
 type Notes<'a> = Vec<Entry<'a, { ANNOTATION.len() }>>;
+/// The path of a picture and its captions.
+type Captioned<'a> = (Cow<'a, str>, Vec<Cow<'a, str>>);
 
 /// What a file was found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,11 +268,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Keeps the pairs of an entry; `None` is an entry of another split.
-    fn keep(
-        &mut self,
-        number: usize,
-        pairs: Result<Option<(Cow<'_, str>, Vec<Cow<'_, str>>)>, Reason>,
-    ) {
+    fn keep(&mut self, number: usize, pairs: Result<Option<Captioned<'_>>, Reason>) {
         let number = number as u64;
         match pairs {
             Ok(None) => {}

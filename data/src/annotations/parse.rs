@@ -86,7 +86,7 @@ impl<'de, const I: usize, const A: usize> Visitor<'de> for Object<'_, I, A> {
             match key.as_str() {
                 "images" => lists.images = Some(map.next_value_seed(List(self.0))?),
                 "annotations" => lists.annotations = Some(map.next_value_seed(List(self.1))?),
-                _ => drop(map.next_value::<Passed>()?),
+                _ => map.next_value::<Passed>().map(drop)?,
             }
             if lists.keys.len() < 1000 {
                 lists.keys.push(key);

@@ -27,7 +27,7 @@ const NO_LENGTH: f64 = 1e6;
 pub(super) struct Config {
     pub(super) class: Class,
     /// The class as it is written, and the file that names it.
-    pub(super) class_name: Option<(String, &'static str)>,
+    pub(super) class_name: Option<ClassName>,
     /// Special tokens by name: the token and the file that names it.
     named: Vec<(&'static str, Named)>,
     /// Tokens beyond the vocabulary, in the form of `tokenizer.json`'s `added_tokens`.
@@ -196,11 +196,14 @@ fn object(file: &'static str, bytes: Option<&[u8]>) -> Result<Value, TokenizerEr
     Ok(value)
 }
 
+/// The name of a class, and the file that names it.
+type ClassName = (String, &'static str);
+
 /// The class that `tokenizer_config.json` names, else that of the model's type in `config.json`.
 fn class(
     config: &Value,
     model_type: Option<&str>,
-) -> Result<(Class, Option<(String, &'static str)>), TokenizerError> {
+) -> Result<(Class, Option<ClassName>), TokenizerError> {
     let class = match &config["tokenizer_class"] {
         Value::Null => None,
         Value::String(name) => Some(name.as_str()),

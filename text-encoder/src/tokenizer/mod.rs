@@ -36,6 +36,7 @@ mod sentencepiece;
 mod specials;
 mod tidy;
 mod train;
+mod vocabularies;
 mod wordpiece;
 
 pub use batch::{Padding, TokenBatch};

@@ -9,4 +9,5 @@ mod runfolder;
 mod runs;
 mod signals;
 mod sources;
+mod tensors;
 mod weights;
