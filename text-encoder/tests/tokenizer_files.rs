@@ -146,7 +146,7 @@ fn padding_follows_config_then_class_then_tokenizer_json() {
             padded.clone(),
             json!({"tokenizer_class": "SiglipTokenizer"}),
             1,
-            "tokenizer_config.json",
+            "by default",
         ),
         (
             padded.clone(),
@@ -324,6 +324,7 @@ fn a_long_caption_gives_the_row_of_the_whole_caption() {
     let captions = [
         "a red cat ".repeat(4_000),
         "dog".repeat(10_000),
+        "</s>".repeat(8_000),
         format!("{}a red cat", " ".repeat(40_000)),
         format!("{}dog a", "!".repeat(40_000)),
         format!("a &amp;amp;amp;lt; {}< b", "dog ".repeat(6_000)),

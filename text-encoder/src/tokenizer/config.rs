@@ -43,6 +43,8 @@ struct Named {
     /// In the form of `added_tokens`, without an id.
     token: Value,
     file: &'static str,
+    /// Whether no file says it, only the class.
+    by_class: bool,
 }
 
 impl Config {
@@ -78,6 +80,7 @@ impl Config {
                     Named {
                         token: added_token(value, true),
                         file,
+                        by_class: false,
                     },
                 ));
                 break;
@@ -89,7 +92,8 @@ impl Config {
                     name,
                     Named {
                         token: added_token(&json!(content), true),
-                        file: CONFIG,
+                        file: "by default",
+                        by_class: true,
                     },
                 ));
             }
@@ -148,12 +152,14 @@ impl Config {
         Some((named.token["content"].as_str()?, named.file))
     }
 
-    /// The named tokens as `added_tokens`, without ids.
-    pub(super) fn named(&self) -> impl Iterator<Item = &Value> {
+    /// The named tokens as `added_tokens`, without ids, and whether only the class names them.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&Value, bool)> {
         let rank = |name: &str| NAMED.iter().position(|known| *known == name);
         let mut named = self.named.iter().collect::<Vec<_>>();
         named.sort_by_key(|(name, _)| rank(name));
-        named.into_iter().map(|(_, named)| &named.token)
+        named
+            .into_iter()
+            .map(|(_, named)| (&named.token, named.by_class))
     }
 
     /// A flag of `tokenizer_config.json`.

@@ -315,52 +315,54 @@ fn pieces(
 
 /// What the class makes of a `tokenizer.json`: `transformers` 5 takes only the vocabulary of it, and the rest from the
 /// class and from `tokenizer_config.json`.
-fn as_class(file: Value, config: &Config) -> Result<Draft, TokenizerError> {
-    let mut own = file.clone();
+fn as_class(mut file: Value, config: &Config) -> Result<Draft, TokenizerError> {
+    let parts = ["normalizer", "pre_tokenizer"];
+    let before = parts.map(|part| file[part].clone());
     match config.class {
-        Class::Bert => own["normalizer"] = bert_normalizer(config)?,
+        Class::Bert => file["normalizer"] = bert_normalizer(config)?,
         Class::Clip => {
             let (vocab, merges) = (&file["model"]["vocab"], &file["model"]["merges"]);
             // A vocabulary without the class's tokens is another's: then the file is as good as it is.
             if let Some(vocab) = vocab.as_object().filter(|_| merges.is_array())
-                && let Ok(made) = clip_file(vocab.clone(), merges.clone(), config)
+                && let Ok(mut made) = clip_file(vocab.clone(), merges.clone(), config)
             {
-                for part in ["normalizer", "pre_tokenizer", "post_processor", "decoder"] {
-                    own[part] = made[part].clone();
+                made["model"]["dropout"] = file["model"]["dropout"].take();
+                for part in [
+                    "normalizer",
+                    "pre_tokenizer",
+                    "post_processor",
+                    "decoder",
+                    "model",
+                ] {
+                    file[part] = made[part].take();
                 }
-                let dropout = own["model"]["dropout"].take();
-                own["model"] = made["model"].clone();
-                own["model"]["dropout"] = dropout;
             }
         }
         Class::Gemma | Class::Siglip2 => {
             let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": "▁"});
-            own["normalizer"] = if config.class == Class::Siglip2 {
+            file["normalizer"] = if config.class == Class::Siglip2 {
                 json!({"type": "Sequence", "normalizers": [{"type": "Lowercase"}, spaces]})
             } else {
                 spaces
             };
-            own["pre_tokenizer"] = json!({"type": "Split", "pattern": {"String": " "},
+            file["pre_tokenizer"] = json!({"type": "Split", "pattern": {"String": " "},
                 "behavior": "MergedWithPrevious", "invert": false});
         }
         _ => {}
     }
     let mut notes = Vec::new();
-    for part in ["normalizer", "pre_tokenizer"] {
-        if own[part] != file[part] {
+    for (part, before) in parts.into_iter().zip(before) {
+        if file[part] != before {
             let class = config
                 .class_name
                 .as_ref()
                 .map_or("the class", |(name, _)| name);
-            notes.push((
-                part.to_string(),
-                format!("that of {class}, not that of tokenizer.json"),
-                CONFIG,
-            ));
+            let told = format!("that of {class}, not that of tokenizer.json");
+            notes.push((part.to_string(), told, CONFIG));
         }
     }
     Ok(Draft {
-        file: own,
+        file,
         from: "tokenizer.json",
         notes,
     })
@@ -387,8 +389,15 @@ fn merge_added(file: &mut Value, config: &Config) {
             None => added.push(with_id(token)),
         }
     }
-    for token in config.named() {
-        if place(&added, token).is_none() {
+    let vocab = &file["model"]["vocab"];
+    let is_known = |token: &Value| match (vocab, token["content"].as_str()) {
+        (Value::Object(vocab), Some(content)) => vocab.contains_key(content),
+        (Value::Array(vocab), Some(content)) => vocab.iter().any(|piece| piece[0] == content),
+        _ => false,
+    };
+    for (token, by_class) in config.named() {
+        // A token that only the class knows and no vocabulary has is beyond the tower's table, and no caption needs it.
+        if place(&added, token).is_none() && (!by_class || is_known(token)) {
             added.push(with_id(token));
         }
     }

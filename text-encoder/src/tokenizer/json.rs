@@ -1,5 +1,6 @@
 //! Reading and writing `tokenizer.json`.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -10,6 +11,9 @@ use super::{
     sentencepiece::{OWN_KEY, Pieces},
     specials::Specials,
 };
+
+/// Parts of the file that it can do without.
+const PARTS: [&str; 4] = ["normalizer", "pre_tokenizer", "post_processor", "decoder"];
 
 impl Tokenizer {
     /// Any `tokenizer.json` that `tokenizers` or `transformers` wrote, with the special tokens of its post-processor.
@@ -108,35 +112,25 @@ fn padding(padding: &Value) -> Result<Option<(u32, bool)>, TokenizerError> {
 }
 
 /// The library's tokenizer. Where it panics, the part is found by leaving out one after the other.
-fn library(file: Value) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let read = |file: Value| net::caught(|| serde_json::from_value::<tokenizers::Tokenizer>(file));
-    match read(file.clone()) {
+fn library(mut file: Value) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let read = |file: &Value| net::caught(|| tokenizers::Tokenizer::deserialize(file));
+    match read(&file) {
         Ok(Ok(inner)) => Ok(inner),
         Ok(Err(error)) => Err(TokenizerError::Json {
             reason: error.to_string(),
         }),
         Err(reason) => {
-            let optional = [
-                "normalizer",
-                "pre_tokenizer",
-                "post_processor",
-                "decoder",
-                "added_tokens",
-            ];
-            let without = |part: &str| {
-                let mut less = file.clone();
-                less[part] = if part == "added_tokens" {
-                    json!([])
-                } else {
-                    Value::Null
-                };
-                read(less).is_ok()
+            let mut without = |part: &str| {
+                let there = file[part].take();
+                let reads = read(&file).is_ok();
+                file[part] = there;
+                reads
             };
-            let part = optional
-                .into_iter()
-                .find(|part| without(part))
-                .unwrap_or("model");
-            Err(TokenizerError::Broken { part, reason })
+            let part = PARTS.into_iter().find(|part| without(part));
+            Err(TokenizerError::Broken {
+                part: part.unwrap_or("model"),
+                reason,
+            })
         }
     }
 }

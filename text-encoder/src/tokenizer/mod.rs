@@ -223,7 +223,7 @@ impl Tokenizer {
         room: usize,
     ) -> Result<(), TokenizerError> {
         let begin = out.len();
-        let enough = begin + cut::enough(room);
+        let enough = cut::enough(room).saturating_add(begin);
         let mut length = cut::first_try(room);
         while let Some(beginning) = cut::beginning(caption, length) {
             self.encode_until(beginning, (out, enough))?;
@@ -231,7 +231,7 @@ impl Tokenizer {
                 return Ok(());
             }
             out.truncate(begin);
-            length *= 4;
+            length = length.saturating_mul(4);
         }
         self.encode_until(caption, (out, enough))
     }
@@ -271,19 +271,23 @@ impl Tokenizer {
     /// The caption with everything cleaned but the special tokens that it spells.
     fn cleaned_between_tokens(&self, caption: &str) -> String {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        let mut tokens = added.values().filter(|token| !token.normalized);
-        let Some((at, length)) = tokens
-            .by_ref()
-            .filter_map(|token| Some((caption.find(&token.content)?, token.content.len())))
-            .min_by_key(|&(at, length)| (at, usize::MAX - length))
-        else {
-            return self.cleaning.apply(caption);
-        };
-        let (before, rest) = caption.split_at(at);
-        let (token, after) = rest.split_at(length);
-        let mut cleaned = self.cleaning.apply(before);
-        cleaned.push_str(token);
-        cleaned.push_str(&self.cleaned_between_tokens(after));
+        let tokens = added.values().filter(|token| !token.normalized);
+        let mut tokens = tokens
+            .map(|token| token.content.as_str())
+            .collect::<Vec<_>>();
+        tokens.sort_by(|a, b| b.len().cmp(&a.len()).then(a.cmp(b)));
+        let (mut cleaned, mut from) = (String::with_capacity(caption.len()), 0);
+        for (at, _) in caption.char_indices() {
+            let token = tokens
+                .iter()
+                .find(|token| at >= from && caption[at..].starts_with(**token));
+            if let Some(token) = token {
+                cleaned.push_str(&self.cleaning.apply(&caption[from..at]));
+                cleaned.push_str(token);
+                from = at + token.len();
+            }
+        }
+        cleaned.push_str(&self.cleaning.apply(&caption[from..]));
         cleaned
     }
 
