@@ -39,7 +39,7 @@ type Damage = (&'static str, fn(&mut Value));
 
 #[test]
 fn a_file_on_which_the_library_would_stop_is_an_error_that_names_the_key() {
-    let damages: [Damage; 14] = [
+    let damages: [Damage; 15] = [
         ("model.vocab", |file| file["model"]["vocab"] = json!({})),
         ("padding.pad_id", |file| {
             file["padding"]["pad_id"] = json!(-1)
@@ -52,6 +52,9 @@ fn a_file_on_which_the_library_would_stop_is_an_error_that_names_the_key() {
         }),
         ("model.vocab.x", |file| {
             file["model"]["vocab"]["x"] = json!(u32::MAX)
+        }),
+        ("model.vocab.twice", |file| {
+            file["model"]["vocab"]["twice"] = json!(7);
         }),
         ("added_tokens[0].id", |file| {
             file["added_tokens"][0]["id"] = json!(-3)

@@ -3,6 +3,8 @@
 //! The library trusts its files: it panics on some, overflows the stack on others, and takes memory that a few bytes
 //! ask for. Everything here is about one of these three.
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use serde_json::Value;
 
@@ -93,9 +95,15 @@ fn check_vocabulary(vocab: &Value) -> Result<(), TokenizerError> {
     };
     let len = match vocab {
         Value::Object(tokens) => {
+            let mut taken = HashSet::with_capacity(tokens.len());
             for (token, id) in tokens {
                 check_token(token)?;
                 check_id(&at(token), id)?;
+                // The library writes only one of two tokens with the same id.
+                if !taken.insert(id.as_u64()) {
+                    let found = format!("{id}, the id of another token too");
+                    return Err(key(&at(token), found, "an id of its own"));
+                }
             }
             tokens.len()
         }
