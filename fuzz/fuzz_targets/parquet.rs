@@ -4,7 +4,7 @@
 
 use std::sync::LazyLock;
 
-use data::{Error, Parquet, ParquetConfig, Source};
+use data::{Error, Parquet, ParquetConfig};
 use fuzz::{Folder, check_ledger, walk};
 use libfuzzer_sys::fuzz_target;
 
