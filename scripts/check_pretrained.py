@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from check_export import unit, with_open_clip
+
 WORDS = "a photo of the red_green cat, dog! (on) two small wooden tables & it's 3.14 o'clock; snow-white HOUSE"
-
-
-def unit(x):
-    return torch.nn.functional.normalize(x, dim=-1).detach().numpy()
 
 
 def odd_captions(captions):
@@ -176,16 +174,6 @@ def open_clip_folder(folder, captions, resize_mode, interpolation="bicubic", cle
         tokenizer = open_clip.get_tokenizer("tiny-test")
         model_cfg["text_cfg"]["hf_tokenizer_name"] = "."
         save_for_hf(model, tokenizer, model_cfg, folder, safe_serialization="both" if both else False)
-
-
-def with_open_clip(folder, paths, captions):
-    import open_clip
-
-    model, _, preprocess = open_clip.create_model_and_transforms("local-dir:" + folder)
-    tokenizer = open_clip.get_tokenizer("local-dir:" + folder)
-    pixels = torch.stack([preprocess(Image.open(p)) for p in paths])
-    with torch.no_grad():
-        return unit(model.eval().encode_image(pixels)), unit(model.encode_text(tokenizer(captions)))
 
 
 KINDS = {

@@ -193,18 +193,11 @@ pub enum Error {
         /// What was skipped.
         skipped: Box<Ledger>,
     },
-    /// A folder without classes of pictures.
-    #[error(
-        "{}: 0 pictures in {classes} sub-folder{}; expected a sub-folder for each class, with pictures that end in \
-         {expected}",
-        path.display(),
-        if *classes == 1 { "" } else { "s" }
-    )]
+    /// A folder without pictures.
+    #[error("{}: 0 pictures; expected files that end in {expected}, each with a text beside it", path.display())]
     NoPictures {
         /// The folder.
         path: PathBuf,
-        /// How many sub-folders it has.
-        classes: usize,
         /// The extensions that were looked for.
         expected: String,
     },

@@ -1,6 +1,6 @@
 //! What a file is by its first bytes, where it is no text.
 
-/// How many bytes of a file are enough for [`kind_of_bytes`]: the mark of a tar archive is the last of all.
+/// How many bytes of a file are enough for [`of`]: the mark of a tar archive is the last of all.
 pub(crate) const ENOUGH: usize = 512;
 
 /// A kind of file, and what to do with one that was given in place of a table.
@@ -109,18 +109,6 @@ const ARROW: Kind = kind(
     "write it as Parquet: datasets.load_from_disk(FOLDER).to_parquet(FILE)",
 );
 
-/// What a file is by its first bytes, in words such as `a gzip archive`, `an HTML page` or `a Git LFS pointer`; `None`
-/// for what may be text in UTF-8. The first 512 bytes are enough.
-///
-/// ```
-/// assert_eq!(data::kind_of_bytes(b"\x1f\x8b\x08\x00"), Some("a gzip archive"));
-/// assert_eq!(data::kind_of_bytes(b"<!DOCTYPE html><html>"), Some("an HTML page"));
-/// assert_eq!(data::kind_of_bytes(b"filepath,title\n"), None);
-/// ```
-pub fn kind_of_bytes(start: &[u8]) -> Option<&'static str> {
-    of(start).map(|kind| kind.words)
-}
-
 /// The kind of a file by its first bytes, with what to do.
 pub(crate) fn of(start: &[u8]) -> Option<Kind> {
     let start = start.get(..ENOUGH).unwrap_or(start);
@@ -223,7 +211,7 @@ mod tests {
             (b"\xff\xfef\0i\0", "text in UTF-16"),
             (b"f\0i\0l\0", "binary data"),
         ] {
-            assert_eq!(kind_of_bytes(start), Some(words));
+            assert_eq!(of(start).map(|kind| kind.words), Some(words));
         }
     }
 
@@ -237,7 +225,7 @@ mod tests {
             b"\xef\xbb\xbfsep=;\n",
             b"Pok\xe9mon,x\n",
         ] {
-            assert_eq!(kind_of_bytes(text), None, "{text:?}");
+            assert!(of(text).is_none(), "{text:?}");
         }
     }
 }

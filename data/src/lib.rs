@@ -27,6 +27,8 @@ mod shown;
 mod source;
 mod table;
 mod templates;
+#[cfg(test)]
+mod testing;
 mod walk;
 mod webdataset;
 
@@ -38,7 +40,6 @@ pub use error::{Error, MissingColumn};
 pub use folder::{ImageFolder, ImageFolderConfig};
 pub use groups::Groups;
 pub use jsonl::{JsonLines, JsonLinesConfig};
-pub use kind::kind_of_bytes;
 pub use ledger::Ledger;
 pub use order::{Mixture, Part, bucketed, order};
 pub use probe::probe;

@@ -73,20 +73,14 @@ impl Text {
         taken.map_err(unreadable)?;
         let found = kind::of(&first);
         let whole = Cursor::new(first).chain(file);
-        let (mut rest, found): (Box<dyn Read>, _) = if found == Some(GZIP) {
-            let limit = ALWAYS_ALLOWED.max(bytes.saturating_mul(MAX_RATIO));
-            let unpacked = MultiGzDecoder::new(whole);
-            (
-                Box::new(Unpacked {
-                    unpacked,
-                    left: limit,
-                }),
-                None,
-            )
-        } else {
-            (Box::new(whole), found)
+        let mut rest: Box<dyn Read> = match found {
+            Some(GZIP) => Box::new(Unpacked {
+                unpacked: MultiGzDecoder::new(whole),
+                left: ALWAYS_ALLOWED.max(bytes.saturating_mul(MAX_RATIO)),
+            }),
+            Some(found) => return Err(other(path, found)),
+            None => Box::new(whole),
         };
-        refuse(path, found)?;
         let mut start = Vec::new();
         let room = room.max(ENOUGH) as u64;
         let taken = rest.by_ref().take(room).read_to_end(&mut start);
@@ -109,10 +103,6 @@ impl Text {
     pub(crate) fn reader(self) -> impl Read {
         Cursor::new(self.start).chain(self.rest)
     }
-}
-
-fn refuse(path: &Path, found: Option<kind::Kind>) -> Result<(), Error> {
-    found.map_or(Ok(()), |found| Err(other(path, found)))
 }
 
 /// The error for a file of another kind.

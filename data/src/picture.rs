@@ -1,10 +1,11 @@
 //! Picture files: which names they have, and reading one, whatever the path turns out to be.
 
+use std::borrow::Cow;
 use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use crate::{ImageData, Reason};
+use crate::{ImageData, Place, Reason, Sample, SampleError};
 
 /// The extensions of picture files, in lower case: the formats that the trainer decodes, whose names nobody trusts.
 /// Of two pictures of one sample in a shard, the one whose extension comes first here is taken.
@@ -38,6 +39,32 @@ pub(crate) fn is_url(path: &str) -> bool {
         start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
     path.as_bytes().iter().take(11).any(|byte| *byte == b':') && SCHEMES.iter().any(scheme)
+}
+
+/// The sample of a picture that was found below the folder `root`, which is the name of its source.
+pub(crate) fn sample(
+    root: &Path,
+    path: &str,
+    limit: (&'static str, u64),
+    caption: Cow<'_, str>,
+) -> Result<Sample, SampleError> {
+    let place = Place::Key(path.to_owned());
+    match read(root, path, limit) {
+        Ok(image) => Ok(Sample {
+            place,
+            image,
+            caption: caption.into_owned(),
+        }),
+        Err(reason) => Err(SampleError {
+            origin: root.display().to_string(),
+            place,
+            reason: match reason {
+                // No other folder would have it.
+                Reason::Missing { path, .. } => Reason::Gone { path },
+                reason => reason,
+            },
+        }),
+    }
 }
 
 /// The bytes of the picture at `path`, taken from `root` if it is relative.

@@ -52,7 +52,7 @@ impl<P> Rows<P> {
         }
     }
 
-    /// Keeps a row. A name or a caption of 4 GiB or more is cut: the limits of sources are below that.
+    /// Keeps a row. A name of 4 GiB or more is cut; `check_caption` lets no such caption through.
     pub(crate) fn push(&mut self, place: P, name: &str, caption: &str) {
         // The captions of a picture usually stand in adjacent rows.
         let name = match self.rows.last() {
@@ -139,6 +139,7 @@ pub(crate) fn check_caption(
         return Err(Reason::EmptyCaption);
     }
     let found = caption.len();
+    let limit = limit.min(u32::MAX as usize);
     if found > limit {
         return Err(Reason::LongCaption {
             section,

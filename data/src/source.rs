@@ -209,6 +209,15 @@ pub enum Reason {
         /// The folder that relative paths start from.
         root: PathBuf,
     },
+    /// A picture that a folder has listed and that cannot be found.
+    #[error(
+        "{} does not exist: it was deleted, or is a link to nothing",
+        shown(path)
+    )]
+    Gone {
+        /// The picture.
+        path: PathBuf,
+    },
     /// A picture without a file of text beside it.
     #[error("there is no {} beside it", shown(text))]
     NoTextFile {
@@ -319,6 +328,7 @@ impl Reason {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::Missing { path, .. }
+            | Self::Gone { path }
             | Self::NotAFile { path, .. }
             | Self::EmptyFile { path }
             | Self::LargeFile { path, .. }
@@ -337,7 +347,7 @@ impl Reason {
             Self::LongCaption { .. } => "caption too long",
             Self::EmptyPath => "empty path",
             Self::Url { .. } => "URL in place of a file",
-            Self::Missing { .. } => "missing file",
+            Self::Missing { .. } | Self::Gone { .. } => "missing file",
             Self::NoTextFile { .. } => "no caption",
             Self::NotAFile { .. } => "not a file",
             Self::EmptyFile { .. } => "empty file",

@@ -122,30 +122,28 @@ impl<'a> Walk<'a> {
         let others = self.others.iter();
         let others = others.filter(|(extension, _)| !belongs.contains(&extension.as_str()));
         let others: usize = others.map(|(_, count)| count).sum();
-        let is_are = if self.outside == 1 { "is" } else { "are" };
-        let counts = [
-            (self.hidden, "hidden entr", ["y", "ies"], String::new()),
+        let passed: Vec<_> = [
+            (self.hidden, ["hidden entry", "hidden entries"]),
             (
                 self.outside,
-                "picture",
-                ["", "s"],
-                format!(" that {is_are} in no sub-folder"),
+                [
+                    "picture that is in no sub-folder",
+                    "pictures that are in no sub-folder",
+                ],
             ),
             (
                 others,
-                "file",
-                ["", "s"],
-                " without the name of a picture".to_owned(),
+                [
+                    "file without the name of a picture",
+                    "files without the name of a picture",
+                ],
             ),
-            (self.links, "link", ["", "s"], " to folders".to_owned()),
-        ];
-        let counts = counts.iter().filter(|(count, ..)| *count > 0);
-        let passed: Vec<_> = counts
-            .map(|(n, noun, [one, many], what)| {
-                let end = if *n == 1 { one } else { many };
-                format!("{n} {noun}{end}{what}")
-            })
-            .collect();
+            (self.links, ["link to a folder", "links to folders"]),
+        ]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, [one, many])| format!("{count} {}", if count == 1 { one } else { many }))
+        .collect();
         if passed.is_empty() {
             return Vec::new();
         }

@@ -82,7 +82,7 @@ impl DualConfig {
             None => ("clip", DualKeys::HfClip),
             Some(_) => ("siglip", DualKeys::HfSiglip),
         };
-        let json = self.hf_json(kind)?;
+        let json = self.hf_json(kind);
         // What cannot be said in this form does not survive being read back.
         let (again, _) = Self::from_hf(&json).ok()?;
         let trained = |config: &Self| {
@@ -95,7 +95,7 @@ impl DualConfig {
         (trained(&again) == trained(self)).then_some((json, keys))
     }
 
-    fn hf_json(&self, kind: &str) -> Option<Value> {
+    fn hf_json(&self, kind: &str) -> Value {
         let (vision, text) = (&self.vision, &self.text);
         let eos = match text.pooling {
             TextPooling::HighestId => 2,
@@ -141,7 +141,7 @@ impl DualConfig {
             config["projection_dim"] = json!(joint);
             config["logit_scale_init_value"] = json!(self.logit_scale);
         }
-        Some(config)
+        config
     }
 }
 

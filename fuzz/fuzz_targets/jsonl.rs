@@ -8,13 +8,7 @@ use data::{Error, JsonLines, JsonLinesConfig, Source};
 use fuzz::{Folder, check_ledger, walk};
 use libfuzzer_sys::fuzz_target;
 
-static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
-    let folder = Folder::new();
-    folder.put("images/good.jpg", b"JPEG");
-    folder.put("images/good.png", b"P");
-    folder.put("images/zero-bytes.png", b"");
-    folder
-});
+static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::with_pictures);
 
 fuzz_target!(|input: &[u8]| {
     let path = FOLDER.put("jsonl/lines.jsonl", input);

@@ -6,14 +6,11 @@
 
 use std::sync::LazyLock;
 
-use fuzz::Folder;
+use fuzz::{Folder, split};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
 use trainer::record;
 use transformer::Weights;
-
-/// What stands between two files.
-const LINE: &[u8] = b"\n=====\n";
 
 /// A record in which nothing is wrong but the files.
 const RIGHT: &[u8] = b"{state}  state.json\n{optimizer}  optimizer.safetensors\n{recipe}  recipe.toml\n\
@@ -63,12 +60,6 @@ fuzz_target!(|input: &[u8]| {
 fn sum(bytes: &[u8]) -> String {
     let digest = Sha256::digest(bytes);
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// What stands before and after the first line of equal signs.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = bytes.windows(LINE.len()).position(|piece| piece == LINE)?;
-    Some((&bytes[..at], &bytes[at + LINE.len()..]))
 }
 
 /// The text with every `from` replaced.

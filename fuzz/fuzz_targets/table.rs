@@ -12,13 +12,7 @@ use libfuzzer_sys::fuzz_target;
 /// What the reader puts after the last row; a file that holds it ends there.
 const SENTINEL: &[u8] = b"\x1f\x1eend of table\x1e\x1f";
 
-static FOLDER: LazyLock<Folder> = LazyLock::new(|| {
-    let folder = Folder::new();
-    folder.put("images/good.jpg", b"JPEG");
-    folder.put("images/good.png", b"P");
-    folder.put("images/zero-bytes.png", b"");
-    folder
-});
+static FOLDER: LazyLock<Folder> = LazyLock::new(Folder::with_pictures);
 
 // Tables of even length are read as they usually are, the others without quotes and with narrow limits. Both each time
 // would be half as many inputs.

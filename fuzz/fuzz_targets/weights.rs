@@ -5,13 +5,10 @@
 
 use std::sync::LazyLock;
 
-use fuzz::Folder;
+use fuzz::{Folder, split};
 use libfuzzer_sys::fuzz_target;
 use trainer::weight_file::Tensors;
 use transformer::{Bindings, Layout, TensorSource, Weights, check_keys};
-
-/// What stands between two files.
-const LINE: &[u8] = b"\n=====\n";
 
 /// Tensors of more elements are not read: a pickle may say that one element is seen from a million places.
 const READ: usize = 1 << 20;
@@ -37,12 +34,6 @@ fn with_length(input: &[u8]) -> Vec<u8> {
             [&length[..], &input[..end], &input[end + 1..]].concat()
         }
     }
-}
-
-/// What stands before and after the first line of equal signs.
-fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = bytes.windows(LINE.len()).position(|piece| piece == LINE)?;
-    Some((&bytes[..at], &bytes[at + LINE.len()..]))
 }
 
 fn folder(index: &[u8], shard: &[u8], pytorch: &[u8]) {

@@ -29,6 +29,20 @@ impl Folder {
         Self(folder.expect("a temporary folder"))
     }
 
+    /// A new folder with three pictures, of which one is empty: `images/good.jpg`, `images/good.png` and
+    /// `images/zero-bytes.png`.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new).
+    pub fn with_pictures() -> Self {
+        let folder = Self::new();
+        folder.put("images/good.jpg", b"JPEG");
+        folder.put("images/good.png", b"P");
+        folder.put("images/zero-bytes.png", b"");
+        folder
+    }
+
     /// Writes a file, with its folders; what it held before is gone.
     pub fn put(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.path().join(name);

@@ -3,6 +3,8 @@
 mod bounded;
 mod folder;
 mod source;
+mod split;
 
 pub use folder::Folder;
 pub use source::{check_ledger, walk};
+pub use split::split;

@@ -1,5 +1,6 @@
 //! What the files of a folder may say, and what no file may do.
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Value, json};
 use text_encoder::tokenizer::{Cleaning, Padding, Tokenizer, TokenizerError, TokenizerFiles};
 
@@ -39,7 +40,7 @@ type Damage = (&'static str, fn(&mut Value));
 
 #[test]
 fn a_file_on_which_the_library_would_stop_is_an_error_that_names_the_key() {
-    let damages: [Damage; 15] = [
+    let damages: [Damage; 17] = [
         ("model.vocab", |file| file["model"]["vocab"] = json!({})),
         ("padding.pad_id", |file| {
             file["padding"]["pad_id"] = json!(-1)
@@ -76,6 +77,18 @@ fn a_file_on_which_the_library_would_stop_is_an_error_that_names_the_key() {
         ("normalizer.precompiled_charsmap", |file| {
             file["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": "%"});
         }),
+        ("normalizer.precompiled_charsmap", |file| {
+            file["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": 3});
+        }),
+        ("normalizer", |file| {
+            // Without a rule, but with a replacement of 64 bytes.
+            let mut map = 1024_u32.to_le_bytes().to_vec();
+            map.resize(4 + 1024, 0);
+            map.resize(4 + 1024 + 64, b'a');
+            let map =
+                json!({"type": "Precompiled", "precompiled_charsmap": BASE64_STANDARD.encode(map)});
+            file["normalizer"] = json!({"type": "Sequence", "normalizers": vec![map; 2]});
+        }),
         ("normalizer", |file| {
             let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
             file["normalizer"] = json!({"type": "Sequence", "normalizers": vec![double; 40]});
@@ -103,10 +116,7 @@ fn a_file_on_which_the_library_would_stop_is_an_error_that_names_the_key() {
 }
 
 #[test]
-fn a_panic_of_the_library_is_an_error_that_names_the_part() {
-    let mut file = small();
-    file["normalizer"] = json!({"type": "Precompiled", "precompiled_charsmap": 3});
-    assert!(read(&file).is_err());
+fn a_regular_expression_that_does_not_parse_is_an_error() {
     let mut file = small();
     file["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = json!("(a");
     assert!(matches!(read(&file), Err(TokenizerError::Json { .. })));
@@ -223,6 +233,11 @@ fn what_is_not_understood_is_refused_by_name() {
         (json!({"model_max_length": -1}), "model_max_length"),
         (json!({"pad_token": 3}), "pad_token"),
         (
+            json!({"additional_special_tokens": "x"}),
+            "additional_special_tokens",
+        ),
+        (json!({"added_tokens_decoder": []}), "added_tokens_decoder"),
+        (
             json!({"split_special_tokens": true}),
             "split_special_tokens",
         ),
@@ -246,6 +261,11 @@ fn what_is_not_understood_is_refused_by_name() {
             "{config}: {error}"
         );
     }
+    let bert = json!({"tokenizer_class": "BertTokenizer"});
+    for config in [json!({}), bert] {
+        let error = Tokenizer::from_files(&files(&json!([]), &config)).expect_err("is no object");
+        assert!(matches!(error, TokenizerError::Json { .. }), "{error}");
+    }
     let mut lone = TokenizerFiles::default();
     lone.put("spiece.model", vec![1, 2, 3]);
     let error = Tokenizer::from_files(&lone).expect_err("has no class");
@@ -268,6 +288,40 @@ fn what_is_not_understood_is_refused_by_name() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn extra_special_tokens_are_a_list_or_an_object_and_keep_the_decoders_flags() {
+    let extra = [
+        json!({"extra_special_tokens": ["<x>"]}),
+        json!({"extra_special_tokens": {"image_token": "<x>"}}),
+    ];
+    for config in extra {
+        let opened = Tokenizer::from_files(&files(&unigram(), &config)).expect("reads");
+        assert_eq!(opened.tokenizer.id_of("<x>"), Some(11), "{config}");
+    }
+    let config = json!({"additional_special_tokens": ["<x>"],
+        "added_tokens_decoder": {"11": {"content": "<x>", "lstrip": true, "special": true}}});
+    let opened = Tokenizer::from_files(&files(&unigram(), &config)).expect("reads");
+    let saved = opened.tokenizer.to_json().expect("writes");
+    let saved: Value = serde_json::from_str(&saved).expect("is JSON");
+    assert_eq!(saved["added_tokens"][0]["content"], "<x>");
+    assert_eq!(saved["added_tokens"][0]["lstrip"], true);
+}
+
+#[test]
+fn what_only_the_class_says_is_not_told_as_the_configs() {
+    let mut only = TokenizerFiles::default();
+    only.put("tokenizer.json", unigram().to_string().into_bytes());
+    only.model_type = Some("siglip".to_string());
+    let opened = Tokenizer::from_files(&only).expect("reads");
+    assert_eq!(opened.max_length, Some(64));
+    let from = |name: &str| {
+        let note = opened.notes.iter().find(|(what, _, _)| what == name);
+        note.map(|(_, _, file)| *file)
+    };
+    assert_eq!(from("cleaning"), Some("config.json"));
+    assert_eq!(from("model_max_length"), Some("by default"));
 }
 
 #[test]
@@ -358,6 +412,20 @@ fn a_long_caption_gives_the_row_of_the_whole_caption() {
             }
         }
     }
+}
+
+#[test]
+fn an_export_of_an_export_repeats_no_step_of_the_cleaning() {
+    let normalizer = |tokenizer: Tokenizer| {
+        let tokenizer = tokenizer.with_cleaning(Cleaning::Canonicalize);
+        let exported = tokenizer.export_files(77, false).expect("exports");
+        let (_, bytes) = &exported.files[0];
+        let again = Tokenizer::from_json(bytes).expect("reads");
+        let file: Value = serde_json::from_slice(bytes).expect("is JSON");
+        (file["normalizer"].clone(), again)
+    };
+    let (first, again) = normalizer(read(&small()).expect("reads"));
+    assert_eq!(normalizer(again).0, first);
 }
 
 #[test]

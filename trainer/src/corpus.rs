@@ -380,10 +380,7 @@ impl Inputs {
     ) -> anyhow::Result<HostBatch> {
         let captions: Vec<_> = pairs.iter().map(|(row, _)| source.caption(*row)).collect();
         let mut batch = self.captions(&captions)?;
-        batch.pixels = pairs
-            .iter()
-            .flat_map(|(_, pixels)| pixels.iter().copied())
-            .collect();
+        batch.pixels = one_after_another(pairs);
         Ok(batch)
     }
 }
@@ -468,10 +465,12 @@ impl Source for Joined {
 
 /// Pictures alone, as a batch on a device.
 pub fn pixels_on(pictures: &[(usize, Vec<f32>)], image_size: usize, device: &Device) -> Tensor<4> {
-    let values: Vec<f32> = pictures
-        .iter()
-        .flat_map(|(_, pixels)| pixels.iter().copied())
-        .collect();
     let shape = [pictures.len(), 3, image_size, image_size];
-    Tensor::from_data(TensorData::new(values, shape), device)
+    Tensor::from_data(TensorData::new(one_after_another(pictures), shape), device)
+}
+
+/// The values of all pictures in one buffer.
+fn one_after_another(pictures: &[(usize, Vec<f32>)]) -> Vec<f32> {
+    let values: Vec<&[f32]> = pictures.iter().map(|(_, values)| &values[..]).collect();
+    values.concat()
 }

@@ -14,7 +14,7 @@ use text_encoder::tokenizer::Tokenizer;
 use vision_encoder::image::DecodeOptions;
 
 use crate::{
-    corpus::{decoded, open_one},
+    corpus::{decoded, decoding, open_one},
     files,
     memory::peak_bytes,
     outputs, progress,
@@ -62,8 +62,8 @@ pub fn run(args: &CheckArgs) -> anyhow::Result<()> {
         let vocabulary: Vec<&Path> = args.vocabulary.iter().map(PathBuf::as_path).collect();
         outputs::check(path, source.as_ref(), &args.source, &vocabulary)?;
     }
-    let walk = Walk::over(source.as_ref());
-    let usable = source.len() - walk.bad_rows;
+    let walk = Walk::over(source.as_ref(), &decoding(&recipe));
+    let usable = source.len() - walk.ledger.total() as usize;
     let mut ledger = source.skipped().clone();
     ledger.merge(&walk.ledger);
     if let Some(path) = &args.ledger {
@@ -110,8 +110,8 @@ const SHOWN: usize = 20;
 
 /// What reading every sample found.
 struct Walk {
+    /// An error for each row whose picture cannot be used.
     ledger: Ledger,
-    bad_rows: usize,
     /// The first row of each distinct caption, where that row can be used.
     caption_rows: Vec<usize>,
     /// Of the distinct pictures.
@@ -121,13 +121,11 @@ struct Walk {
 
 impl Walk {
     /// Reads and decodes each distinct picture once, a few at a time.
-    fn over(source: &dyn Source) -> Self {
+    fn over(source: &dyn Source, options: &DecodeOptions) -> Self {
         const AT_A_TIME: usize = 256;
         let groups = source.groups();
-        let options = DecodeOptions::default();
         let mut walk = Self {
             ledger: Ledger::new(),
-            bad_rows: 0,
             caption_rows: Vec::new(),
             sizes: Vec::new(),
             captions: groups.caption_rows().len(),
@@ -136,7 +134,7 @@ impl Walk {
         let mut broken: BTreeMap<usize, SampleError> = BTreeMap::new();
         for rows in groups.image_rows().chunks(AT_A_TIME) {
             let sizes = rows.par_iter().map(|row| {
-                let picture = decoded(source, *row, &options);
+                let picture = decoded(source, *row, options);
                 picture.map(|picture| (picture.width(), picture.height()))
             });
             for (row, size) in rows.iter().zip(sizes.collect::<Vec<_>>()) {
@@ -149,13 +147,10 @@ impl Walk {
         }
         bar.finish_and_clear();
         let images = groups.image_of_row();
-        if !broken.is_empty() {
-            for error in images.iter().filter_map(|image| broken.get(image)) {
-                walk.ledger.record(error.clone());
-                walk.bad_rows += 1;
-            }
+        for error in images.iter().filter_map(|image| broken.get(image)) {
+            walk.ledger.record(error.clone());
         }
-        let usable = |row: &usize| broken.is_empty() || !broken.contains_key(&images[*row]);
+        let usable = |row: &usize| !broken.contains_key(&images[*row]);
         walk.caption_rows = groups
             .caption_rows()
             .iter()

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 use fusion::DualKeys;
 use serde_json::{Value, json};
-use text_encoder::tokenizer::Tokenizer;
+use text_encoder::tokenizer::{Exported, Tokenizer};
 use transformer::{Weights, save};
 
 use crate::{
@@ -53,13 +53,14 @@ pub enum Format {
 pub fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
     check_folder(&args.out)?;
     let overrides = Overrides {
-        // What is embedded in a recipe without data stands for it: nothing is read.
+        // A recipe must name data. An export opens none.
         train: vec![PathBuf::from("none")],
         ..Overrides::default()
     };
     let (_, setup) = Setup::open(&args.run, &overrides, device)?;
     setup.told.iter().for_each(tell);
-    let parts = args.format.parts(&setup)?.with_context(|| {
+    let tokenizer = setup.exported_tokenizer()?;
+    let parts = args.format.parts(&setup, &tokenizer).with_context(|| {
         format!(
             "{}: {} has no model of this shape; try --format {}",
             args.run.display(),
@@ -86,7 +87,6 @@ pub fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
             serde_json::to_vec_pretty(&json)?,
         ));
     }
-    let tokenizer = setup.exported_tokenizer()?;
     files.extend(tokenizer.files);
     tokenizer.notes.iter().for_each(tell);
     fs::create_dir_all(&args.out)
@@ -116,9 +116,9 @@ struct Written {
 
 impl Format {
     /// The config of a model in this format; none if it has no such model.
-    fn parts(self, setup: &Setup) -> anyhow::Result<Option<Written>> {
+    fn parts(self, setup: &Setup, tokenizer: &Exported) -> Option<Written> {
         // Pictures that the other library would preprocess otherwise would give other features.
-        Ok(match self {
+        match self {
             Self::Hf => match (setup.config.to_hf(), setup.preprocessing.to_hf_json()) {
                 (Some((config, keys)), Some(_)) => Some(Written {
                     config: with_special_tokens(config, setup.inputs.tokenizer()),
@@ -130,8 +130,8 @@ impl Format {
                 let preprocessing = setup.preprocessing.to_open_clip_json();
                 match (setup.config.to_open_clip(), preprocessing) {
                     (Some((mut config, keys)), Some(preprocessing)) => {
-                        let kwargs = setup.exported_tokenizer()?.open_clip_kwargs;
-                        config["text_cfg"]["tokenizer_kwargs"] = kwargs;
+                        let kwargs = &tokenizer.open_clip_kwargs;
+                        config["text_cfg"]["tokenizer_kwargs"] = kwargs.clone();
                         Some(Written {
                             config: json!({ "model_cfg": config, "preprocess_cfg": preprocessing }),
                             keys,
@@ -140,7 +140,7 @@ impl Format {
                     _ => None,
                 }
             }
-        })
+        }
     }
 
     fn name(self) -> &'static str {

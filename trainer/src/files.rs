@@ -195,7 +195,7 @@ pub fn is_same(one: &Metadata, other: &Metadata) -> bool {
 }
 
 /// The mode that files are made with; the umask takes from it.
-pub(crate) fn file_mode() -> Permissions {
+fn file_mode() -> Permissions {
     Permissions::from_mode(0o666)
 }
 

@@ -88,9 +88,10 @@ impl<'a> Loader<'a> {
             .thread_name(|number| format!("data-{number}"))
             .build()
             .context("starting the worker threads (`data.workers`)")?;
-        let lengths = match recipe.data.bucket {
-            true => Some(inputs.lengths(source)?),
-            false => None,
+        let lengths = if recipe.data.bucket {
+            Some(inputs.lengths(source)?)
+        } else {
+            None
         };
         let mut loader = Self {
             source,

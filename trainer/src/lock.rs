@@ -23,9 +23,13 @@ impl Lock {
     ///
     /// # Errors
     ///
-    /// If another process has it, which is named; if the file of the lock cannot be written.
+    /// If another process has it, which is named; if the file of the lock is a link or cannot be written.
     pub(crate) fn take(run: &Path) -> anyhow::Result<Self> {
         let path = run.join(NAME);
+        // What a link leads to is not a run's to write.
+        if path.is_symlink() {
+            bail!("{}: is a link; remove it", path.display());
+        }
         let mut options = OpenOptions::new();
         options.create(true).truncate(false).read(true).write(true);
         let mut file = options
@@ -74,5 +78,16 @@ mod tests {
         assert!(error.contains(&std::process::id().to_string()), "{error}");
         drop(first);
         Lock::take(run.path()).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_link_leads_to_is_not_written() {
+        let run = tempfile::tempdir().unwrap();
+        let theirs = run.path().join("theirs");
+        std::fs::write(&theirs, "kept").unwrap();
+        std::os::unix::fs::symlink(&theirs, run.path().join(NAME)).unwrap();
+        assert!(Lock::take(run.path()).is_err());
+        assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "kept");
     }
 }

@@ -39,7 +39,7 @@ pub struct Resumed {
     /// Its newest whole record; none if it was stopped before the first.
     pub record: Option<Found>,
     /// Keeps other processes from training in the folder.
-    _lock: Option<Lock>,
+    _lock: Lock,
 }
 
 impl Resumed {
@@ -59,7 +59,7 @@ impl Resumed {
             "{}: is a record; `--resume` takes the folder of its run",
             run.display()
         );
-        let lock = Some(Lock::take(run)?);
+        let lock = Lock::take(run)?;
         Ok(Self {
             run: run.to_path_buf(),
             record: record::newest(run)?,
@@ -316,7 +316,7 @@ mod tests {
         let resumed = Resumed {
             run: folder.path().to_path_buf(),
             record: None,
-            _lock: None,
+            _lock: Lock::take(folder.path()).unwrap(),
         };
         let capabilities = |backend, name: &str| Capabilities {
             backend,

@@ -1,4 +1,4 @@
-//! A run's folder: its recipe, vocabulary, metrics, bad samples and records.
+//! A run's folder: what the run was made from, its metrics, bad samples and records.
 
 mod contents;
 mod log;
@@ -36,8 +36,8 @@ const BAD_SAMPLES: &str = "bad-samples.jsonl";
 /// The most bytes of the lines of a run.
 const LOG: u64 = 16 << 30;
 
-/// The folder of one run: `recipe.toml`, `tokenizer.json`, `device.json`, `metrics.jsonl`, `bad-samples.jsonl`,
-/// `scores.json`, `lock`, and `records/`.
+/// The folder of one run: `recipe.toml`, `tokenizer.json`, `preprocessing.json`, `device.json`, `metrics.jsonl`,
+/// `bad-samples.jsonl`, `scores.json`, `lock`, and `records/`.
 pub struct RunFolder {
     path: PathBuf,
     /// The folder itself, whatever its name becomes.
@@ -48,8 +48,10 @@ pub struct RunFolder {
     scores: Scores,
     settings: Run,
     writer: Writer,
-    /// The step of the record that is being written, and of the newest one that is whole.
-    records: [Option<u64>; 2],
+    /// The step of the record that is being written.
+    writing: Option<u64>,
+    /// The step of the newest record that is whole.
+    whole: Option<u64>,
     /// Of a folder that was made; one that is gone on in was locked before its records were read.
     _lock: Option<Lock>,
 }
@@ -99,7 +101,7 @@ impl RunFolder {
             write(&path.join(name), &old)?;
         }
         let mut folder = Self::at(path.to_path_buf(), None, recipe, contents)?;
-        folder.records[1] = step;
+        folder.whole = step;
         Ok(folder)
     }
 
@@ -119,7 +121,8 @@ impl RunFolder {
             scores: Scores::read(&path),
             settings: recipe.run.clone(),
             writer: Writer::new(&path, &recipe.run),
-            records: [None; 2],
+            writing: None,
+            whole: None,
             _lock: lock,
             path,
             contents,
@@ -134,11 +137,6 @@ impl RunFolder {
     /// Whose names the tensors have on disk.
     pub fn keys(&self) -> DualKeys {
         self.contents.config.keys
-    }
-
-    /// What the evaluations found.
-    pub fn scores(&self) -> &Scores {
-        &self.scores
     }
 
     /// Appends one JSON line to the metrics.
@@ -207,7 +205,7 @@ impl RunFolder {
             texts: texts.clone(),
             logs: vec![(METRICS, self.metrics.bytes), (BAD_SAMPLES, self.bad.bytes)],
         })?;
-        self.records[0] = Some(step);
+        self.writing = Some(step);
         Ok(())
     }
 
@@ -217,11 +215,18 @@ impl RunFolder {
     ///
     /// As [`save`](Self::save).
     pub fn wait(&mut self) -> anyhow::Result<()> {
-        if let Err(error) = self.writer.wait() {
+        if let Err(error) = self.written() {
             self.check()?;
             return Err(error);
         }
-        self.records[1] = self.records[0].take().or(self.records[1]);
+        Ok(())
+    }
+
+    /// Waits for the record that is being written; only one that could be written is whole.
+    fn written(&mut self) -> anyhow::Result<()> {
+        let step = self.writing.take();
+        self.writer.wait()?;
+        self.whole = step.or(self.whole);
         Ok(())
     }
 
@@ -245,7 +250,7 @@ impl RunFolder {
                 is_at(&log.file, &log.path),
                 "{}: was deleted or replaced while the run wrote to it{}",
                 log.path.display(),
-                last_record(self.records[1], &self.path)
+                last_record(self.whole, &self.path)
             );
         }
         Ok(())
@@ -253,19 +258,18 @@ impl RunFolder {
 
     /// What became of the folder.
     fn gone(&mut self) -> anyhow::Error {
-        if self.writer.wait().is_ok() {
-            self.records[1] = self.records[0].take().or(self.records[1]);
-        }
+        // If it could not be written, what is told here is the reason.
+        let _ = self.written();
         let link = format!("/proc/self/fd/{}", self.handle.as_raw_fd());
         let now = fs::read_link(link)
             .ok()
             .filter(|now| is_at(&self.handle, now));
-        let (place, whole) = (self.path.display(), self.records[1]);
+        let place = self.path.display();
         match now {
             Some(now) => anyhow::anyhow!(
                 "{place}: was moved to {} while the run wrote to it{}",
                 now.display(),
-                last_record(whole, &now)
+                last_record(self.whole, &now)
             ),
             None => anyhow::anyhow!("{place}: was deleted or moved away while the run wrote to it"),
         }

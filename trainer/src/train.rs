@@ -117,18 +117,18 @@ pub fn run(args: &TrainArgs, device: &Device) -> anyhow::Result<()> {
     if state.is_some_and(|state| state.step == steps) && is_complete(resumed, &recipe) {
         return Ok(());
     }
-    let run = Start {
+    let plan = Plan {
         recipe,
         resumed,
         data,
         steps,
         allow_changes: args.allow_changes,
     };
-    run.train(&capabilities, device)
+    plan.train(&capabilities, device)
 }
 
 /// A run that can be set up.
-struct Start<'a> {
+struct Plan<'a> {
     recipe: Recipe,
     resumed: Option<&'a Resumed>,
     data: Data,
@@ -136,7 +136,7 @@ struct Start<'a> {
     allow_changes: bool,
 }
 
-impl Start<'_> {
+impl Plan<'_> {
     /// Makes the model, the batches and the folder, in this order, and trains.
     fn train(self, capabilities: &Capabilities, device: &Device) -> anyhow::Result<()> {
         let Self {
@@ -195,7 +195,6 @@ impl Start<'_> {
             device,
             folder,
             source: &watched,
-            sources: source.lengths(),
             digests: data.digests,
             validation: &data.validation,
             labelled: &data.labelled,

@@ -46,9 +46,7 @@ pub(crate) struct Training<'a> {
     pub(crate) device: &'a Device,
     pub(crate) folder: RunFolder,
     pub(crate) source: &'a Watched<'a>,
-    /// The training sources by name, and their samples.
-    pub(crate) sources: Vec<(String, usize)>,
-    /// Of their paths and captions.
+    /// Of the paths and captions of each training source.
     pub(crate) digests: Vec<String>,
     pub(crate) validation: &'a [Box<dyn Source>],
     /// The same with the classes of pictures for captions; empty where the recipe asks for no classification.
@@ -274,7 +272,7 @@ impl Training<'_> {
             optimizer_steps: trained.optimizer.steps(),
             seed: self.recipe.seed,
             position: self.position,
-            sources: self.sources.clone(),
+            sources: self.source.joined().lengths(),
             digests: self.digests.clone(),
             seconds: self.clock.trained.as_secs_f64(),
             evaluation_due,

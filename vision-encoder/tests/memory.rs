@@ -162,3 +162,15 @@ fn small_files_get_little_memory() {
         assert!(grown < 16 * MB, "{name}: {grown} bytes");
     }
 }
+
+#[test]
+fn a_strip_that_would_take_gigabytes_to_resize_is_refused() {
+    let options = DecodeOptions::default();
+    for (width, height) in [(1, 1 << 26), (1 << 26, 1), (65_536, 1)] {
+        let outcome = decode(&png(width, height, [8, 0], b"", b""), &options);
+        assert!(
+            matches!(outcome, Err(ImageError::TooLong { limit: 65_535, .. })),
+            "{width}x{height}: {outcome:?}"
+        );
+    }
+}

@@ -237,17 +237,21 @@ impl<'a> Loader<'a> {
         for (number, annotation) in annotations.into_iter().enumerate() {
             let pair = annotation.map_err(no_object).and_then(|[image, caption]| {
                 let id = wanted_text("image_id", image, true)?;
-                let image = *by_id.get(id.as_ref()).ok_or_else(|| {
-                    bad(format!("`image_id` {} is the id of no picture", cut(&id)))
-                })?;
-                Ok((image, number, wanted_text("caption", caption, false)?))
+                let whose = match by_id.get(id.as_ref()) {
+                    Some(Some(image)) => {
+                        return Ok((*image, number, wanted_text("caption", caption, false)?));
+                    }
+                    Some(None) => "several pictures",
+                    None => "no picture",
+                };
+                Err(bad(format!("`image_id` {} is the id of {whose}", cut(&id))))
             });
             match pair {
                 Ok(pair) => pairs.push(pair),
                 Err(reason) => self.listing.skip(number as u64, reason),
             }
         }
-        pairs.sort_by_key(|(image, number, _)| (*image, *number));
+        pairs.sort_by_key(|(image, ..)| *image);
         let mut used = 0;
         let mut last = None;
         for (image, number, caption) in pairs {
@@ -319,20 +323,35 @@ impl<'a> Loader<'a> {
 /// A file of a picture, or why there is none; nothing where the picture is of another split.
 type Named<'a> = Option<Result<Cow<'a, str>, Reason>>;
 
-/// The files of COCO's pictures, and their numbers by id.
-fn files<'a>(images: &Images<'a>, splits: &mut Splits) -> (Vec<Named<'a>>, HashMap<String, usize>) {
+/// The files of COCO's pictures, and their numbers by id; an id that several files have is nobody's.
+fn files<'a>(
+    images: &Images<'a>,
+    splits: &mut Splits,
+) -> (Vec<Named<'a>>, HashMap<String, Option<usize>>) {
     let mut by_id = HashMap::with_capacity(images.len());
     let mut files = Vec::with_capacity(images.len());
+    let path_of = |fields: &[Option<Field<'a>>; IMAGE.len()]| {
+        let [_, file_name, filename, folder, ..] = fields.clone();
+        file(file_name, filename, folder)
+    };
     for (number, image) in images.iter().enumerate() {
-        let Ok([id, file_name, filename, folder, split, _]) = image else {
-            files.push(Some(Err(bad("the picture is no object".into()))));
+        let Ok(fields) = image else {
+            // It has no id by which a caption could name it.
+            files.push(None);
             continue;
         };
-        if let Some(id) = id.clone().and_then(|id| id.text(true).ok()) {
-            by_id.entry(id.into_owned()).or_insert(number);
+        let [id, .., split, _] = fields.clone();
+        if let Some(id) = id.and_then(|id| id.text(true).ok()) {
+            let is_same = |first: usize| {
+                first == number
+                    || images[first]
+                        .as_ref()
+                        .is_ok_and(|first| path_of(first).ok() == path_of(fields).ok())
+            };
+            let known = by_id.entry(id.into_owned()).or_insert(Some(number));
+            *known = known.filter(|first| is_same(*first));
         }
-        let taken = splits.takes(split.clone());
-        files.push(taken.then(|| file(file_name.clone(), filename.clone(), folder.clone())));
+        files.push(splits.takes(split).then(|| path_of(fields)));
     }
     (files, by_id)
 }

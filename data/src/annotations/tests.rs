@@ -115,6 +115,19 @@ fn cocos_captions_come_by_picture() {
 }
 
 #[test]
+fn an_id_that_two_pictures_have_gives_no_caption_to_either() {
+    let json = r#"{"images": [{"id": 1, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"},
+            {"id": 2, "file_name": "c.png"}, {"id": 2, "file_name": "c.png"}],
+        "annotations": [{"image_id": 1, "caption": "which"}, {"image_id": 2, "caption": "the same"}]}"#;
+    let (_folder, set) = open(json).unwrap();
+    assert_eq!(pairs(&set), [pair("c.png", "the same")]);
+    assert_eq!(
+        skipped(&set),
+        ["sample `annotations[0]`: `image_id` 1 is the id of several pictures"]
+    );
+}
+
+#[test]
 fn a_list_of_objects_is_read_by_its_keys() {
     let json = r#" [{"id": 1, "image": "a.png", "text": ["x", "y"]}, {"image": "b.png", "text": "z"}, null]"#;
     let (_folder, set) = open(json).unwrap();

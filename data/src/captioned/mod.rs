@@ -64,6 +64,12 @@ impl CaptionedFolder {
         let root = root.as_ref();
         let mut walk = Walk::new(root);
         let pictures = walk.pictures("")?;
+        if pictures.is_empty() {
+            return Err(Error::NoPictures {
+                path: root.into(),
+                expected: EXTENSIONS.map(|e| format!("`.{e}`")).join(", "),
+            });
+        }
         let name = root.display().to_string();
         let mut rows = Rows::new();
         let mut skipped = Ledger::new();
@@ -81,13 +87,6 @@ impl CaptionedFolder {
                     reason,
                 }),
             }
-        }
-        if pictures.is_empty() {
-            return Err(Error::NoPictures {
-                path: root.into(),
-                classes: 0,
-                expected: EXTENSIONS.map(|e| format!("`.{e}`")).join(", "),
-            });
         }
         if rows.len() == 0 {
             return Err(Error::NothingUsable {
@@ -108,7 +107,9 @@ impl CaptionedFolder {
 
 /// The text beside a picture.
 fn caption(root: &Path, picture: &str, config: &CaptionedConfig) -> Result<String, Reason> {
-    let path = root.join(picture).with_extension(&config.extension);
+    // `Path::with_extension` panics on a slash, which a recipe may have.
+    let stem = picture.rsplit_once('.').map_or(picture, |(stem, _)| stem);
+    let path = root.join(format!("{stem}.{}", config.extension));
     let read = || -> io::Result<Option<Vec<u8>>> {
         if !fs::metadata(&path)?.is_file() {
             return Ok(None);
@@ -163,20 +164,9 @@ impl Source for CaptionedFolder {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, SampleError> {
+        let limit = (SECTION, self.max_image_bytes);
         let path = self.rows.name(index);
-        let place = Place::Key(path.to_owned());
-        match picture::read(&self.root, path, (SECTION, self.max_image_bytes)) {
-            Ok(image) => Ok(Sample {
-                place,
-                image,
-                caption: self.rows.caption(index).to_owned(),
-            }),
-            Err(reason) => Err(SampleError {
-                origin: self.name.clone(),
-                place,
-                reason,
-            }),
-        }
+        picture::sample(&self.root, path, limit, self.caption(index))
     }
 
     fn caption(&self, index: usize) -> Cow<'_, str> {

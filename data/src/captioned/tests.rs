@@ -3,16 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
-
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    for (file, content) in files {
-        let path = folder.path().join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-    folder
-}
+use crate::testing::{folder, skipped_kinds};
 
 fn open(folder: &TempDir) -> Result<CaptionedFolder, Error> {
     CaptionedFolder::open(folder.path(), &CaptionedConfig::default())
@@ -56,14 +47,8 @@ fn a_picture_without_a_usable_text_is_skipped_with_the_reason() {
     let folder = folder(&files);
     let set = open(&folder).unwrap();
     assert_eq!(set.len(), 1);
-    let kinds: Vec<_> = set
-        .skipped()
-        .errors()
-        .iter()
-        .map(|e| e.reason.kind())
-        .collect();
     assert_eq!(
-        kinds,
+        skipped_kinds(&set),
         [
             "no caption",
             "empty caption",
@@ -106,6 +91,12 @@ fn the_extension_and_the_limits_can_be_set() {
         "{long}"
     );
     assert_eq!(set.sample(0).unwrap_err().reason.kind(), "file too large");
+    let config = CaptionedConfig {
+        extension: "a/b".into(),
+        ..Default::default()
+    };
+    let error = CaptionedFolder::open(folder.path(), &config).unwrap_err();
+    assert!(matches!(error, Error::NothingUsable { .. }), "{error}");
 }
 
 #[test]

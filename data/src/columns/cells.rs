@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use parquet::data_type::DataType;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int32Type, Int64Type};
 use parquet::errors::{ParquetError, Result};
 use parquet::file::reader::RowGroupReader;
 
 /// Rows that are read at a time.
 const AT_A_TIME: usize = 1024;
 
-/// The values of a row: none where there is no value, several where the column is of lists.
-pub(super) type Values = Vec<Bytes>;
+/// The values of a row: none where there is no value, several where the column is of lists. A text is shared with its
+/// page, which may hold it once for all rows.
+pub(super) type Values = Vec<ByteArray>;
 
 /// A column of a row group while it is read.
 pub(super) struct Cells {
@@ -24,9 +24,9 @@ pub(super) struct Cells {
 }
 
 enum Typed {
-    Texts(ColumnReaderImpl<parquet::data_type::ByteArrayType>),
-    Small(ColumnReaderImpl<parquet::data_type::Int32Type>),
-    Large(ColumnReaderImpl<parquet::data_type::Int64Type>),
+    Texts(ColumnReaderImpl<ByteArrayType>),
+    Small(ColumnReaderImpl<Int32Type>),
+    Large(ColumnReaderImpl<Int64Type>),
 }
 
 impl Cells {
@@ -61,7 +61,7 @@ impl Cells {
     }
 
     /// The value of one row, from 0. Pages before it are passed over without being unpacked.
-    pub(super) fn at(mut self, row: usize) -> Result<Option<Bytes>> {
+    pub(super) fn at(mut self, row: usize) -> Result<Option<ByteArray>> {
         let passed = match &mut self.reader {
             Typed::Texts(reader) => reader.skip_records(row)?,
             Typed::Small(reader) => reader.skip_records(row)?,
@@ -75,20 +75,18 @@ impl Cells {
     }
 
     fn fill(&mut self, rows: usize) -> Result<()> {
-        let (level, is_list) = (self.level, self.is_list);
+        let levels = (self.level, self.is_list);
         let into = &mut self.rows;
         match &mut self.reader {
-            Typed::Texts(reader) => read(reader, rows, (level, is_list), into, |value| {
-                value.data().to_vec().into()
-            }),
-            Typed::Small(reader) => read(reader, rows, (level, is_list), into, |value| {
-                value.to_string().into()
-            }),
-            Typed::Large(reader) => read(reader, rows, (level, is_list), into, |value| {
-                value.to_string().into()
-            }),
+            Typed::Texts(reader) => read(reader, rows, levels, into, ByteArray::clone),
+            Typed::Small(reader) => read(reader, rows, levels, into, digits),
+            Typed::Large(reader) => read(reader, rows, levels, into, digits),
         }
     }
+}
+
+fn digits(number: &impl ToString) -> ByteArray {
+    number.to_string().into_bytes().into()
 }
 
 /// Reads some rows of a column.
@@ -97,14 +95,14 @@ fn read<T: DataType>(
     rows: usize,
     (level, is_list): (i16, bool),
     into: &mut VecDeque<Values>,
-    bytes: impl Fn(&T::T) -> Bytes,
+    text: impl Fn(&T::T) -> ByteArray,
 ) -> Result<()> {
     let (mut there, mut repeated, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let (records, ..) =
         reader.read_records(rows, Some(&mut there), Some(&mut repeated), &mut values)?;
     let mut values = values.iter();
     if level == 0 {
-        into.extend(values.map(|value| vec![bytes(value)]));
+        into.extend(values.map(|value| vec![text(value)]));
         return Ok(());
     }
     let first = into.len();
@@ -115,7 +113,7 @@ fn read<T: DataType>(
         if *defined == level
             && let (Some(row), Some(value)) = (into.back_mut(), values.next())
         {
-            row.push(bytes(value));
+            row.push(text(value));
         }
     }
     if into.len() - first < records {

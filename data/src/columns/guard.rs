@@ -22,10 +22,13 @@ const MAX_PAGE: u64 = 1 << 30;
 /// A file has at least a byte for so many rows: each names a picture or holds one.
 const ROWS_A_BYTE: u64 = 16;
 
+/// A column of lists has at most so many values in a row group: one row may claim all of them.
+const MAX_LISTED: u64 = 1 << 24;
+
 /// The bytes that are tried in turn for the header of a page, whose statistics may hold values.
 const HEADERS: [usize; 3] = [4 << 10, 64 << 10, 4 << 20];
 
-/// Brackets in the header of a page.
+/// How deep structs and lists may be nested in the header of a page.
 const MAX_DEPTH: usize = 16;
 
 thread_local! {
@@ -122,6 +125,8 @@ pub(super) fn check_pages(piece: &Piece, column: &ColumnChunkMetaData) -> Result
     };
     let end = start.checked_add(place(column.compressed_size())?);
     let end = end.filter(|end| *end <= piece.len()).ok_or_else(outside)?;
+    let is_list = column.column_descr().max_rep_level() > 0;
+    let mut values = 0_u64;
     let mut at = start;
     while at < end {
         let header = page_header(piece, at, end)?;
@@ -136,16 +141,24 @@ pub(super) fn check_pages(piece: &Piece, column: &ColumnChunkMetaData) -> Result
                 header.compressed, header.uncompressed
             )));
         }
+        values = values.saturating_add(header.values);
+        if is_list && values > MAX_LISTED {
+            return Err(general(format!(
+                "a row group has more than {MAX_LISTED} values in lists, which is not read; write smaller row groups"
+            )));
+        }
         at += header.bytes + header.compressed;
     }
     Ok(())
 }
 
-/// What the header of a page says, in bytes.
+/// What the header of a page says; sizes are in bytes.
 struct PageHeader {
     bytes: u64,
     uncompressed: u64,
     compressed: u64,
+    /// Values that its rows have; 0 in a page that is a dictionary.
+    values: u64,
 }
 
 fn page_header(piece: &Piece, at: u64, end: u64) -> Result<PageHeader> {
@@ -162,14 +175,25 @@ fn page_header(piece: &Piece, at: u64, end: u64) -> Result<PageHeader> {
     Err(general("the header of a page is damaged"))
 }
 
-/// The sizes in the header of a page: its second and third field, in Thrift's compact protocol.
+/// The header of a page, in Thrift's compact protocol: its second and third field are sizes, the fifth and the eighth
+/// structs of a data page, whose first field is the number of values.
 fn parse(bytes: &[u8]) -> Option<PageHeader> {
     let mut rest = Thrift(bytes);
     let mut sizes = [None, None];
+    let mut values = 0;
     let mut field = 0;
     while let Some(kind) = rest.field(&mut field)? {
         match (field, kind) {
             (2 | 3, 5) => sizes[field as usize - 2] = u64::try_from(zigzag(rest.number()?)).ok(),
+            (5 | 8, 12) => {
+                let mut inner = 0;
+                while let Some(kind) = rest.field(&mut inner)? {
+                    match (inner, kind) {
+                        (1, 5) => values = u64::try_from(zigzag(rest.number()?)).ok()?,
+                        _ => rest.skip(kind, 1)?,
+                    }
+                }
+            }
             _ => rest.skip(kind, 0)?,
         }
     }
@@ -180,6 +204,7 @@ fn parse(bytes: &[u8]) -> Option<PageHeader> {
         bytes: (bytes.len() - rest.0.len()) as u64,
         uncompressed,
         compressed,
+        values,
     })
 }
 
@@ -271,11 +296,11 @@ impl Thrift<'_> {
         }
     }
 
-    /// Passes over an element of a list: a truth value takes a byte there.
+    /// Passes over an element of a list. A truth value takes a byte there, so that no list has more elements than
+    /// bytes.
     fn element(&mut self, kind: u8, depth: usize) -> Option<()> {
         match kind {
             1 | 2 => self.pass(1),
-            // Elements without bytes would make a long list of a short one.
             _ => self.skip(kind, depth + 1),
         }
     }
@@ -294,8 +319,13 @@ mod tests {
         ];
         let found = parse(&header).unwrap();
         assert_eq!(
-            (found.bytes, found.uncompressed, found.compressed),
-            (16, 100, 60)
+            (
+                found.bytes,
+                found.uncompressed,
+                found.compressed,
+                found.values
+            ),
+            (16, 100, 60, 1)
         );
         for end in 0..16 {
             assert!(parse(&header[..end]).is_none(), "{end}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
+use parquet::data_type::ByteArray;
 use parquet::errors::{ParquetError, Result as ReadResult};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
@@ -68,7 +68,11 @@ pub(super) fn load(path: &Path, config: &ParquetConfig, labels: bool) -> Result<
 /// The files of a folder in order of their names, or those that a path names.
 fn files_of(path: &Path) -> Result<Vec<PathBuf>, Error> {
     if !path.is_dir() {
-        return Ok(pattern::expand(&[path])?.paths);
+        let found = pattern::expand(&[path])?;
+        return match found.unmatched.into_iter().next() {
+            Some(pattern) => Err(Error::NoShards { pattern }),
+            None => Ok(found.paths),
+        };
     }
     let paths = pattern::expand(&[path.join("*.parquet")])?.paths;
     let splits: std::collections::BTreeSet<_> = paths
@@ -123,7 +127,8 @@ impl Loader<'_> {
         let reader = reader.map_err(unreadable)?;
         let columns = caught(|| Ok(columns(path, reader.metadata(), self.config, self.labels)));
         let columns = columns.map_err(unreadable)??;
-        if let Some(note) = columns.note.as_ref().filter(|_| self.set.files.is_empty()) {
+        let note = columns.chosen.note.as_ref();
+        if let Some(note) = note.filter(|_| self.set.files.is_empty()) {
             self.set.notes.push(format!("{}: {note}", shown(path)));
         }
         let mut starts = vec![0];
@@ -173,6 +178,14 @@ impl Loader<'_> {
                 file: piece.number,
                 row,
             };
+            // Before they are copied: one row may have the same text a million times.
+            let texts: usize = captions.iter().chain(&path).map(ByteArray::len).sum();
+            if (self.set.rows.text_bytes() + texts) as u64 > self.text_limit {
+                return Err(ParquetError::General(format!(
+                    "its texts unpack to more than {} bytes, out of proportion to the file",
+                    self.text_limit
+                )));
+            }
             let kept = self.keep(opened, cell, path, captions);
             if let Err(reason) = kept {
                 self.set.skipped.record(SampleError {
@@ -180,12 +193,6 @@ impl Loader<'_> {
                     place: Place::Key(format!("row {row}")),
                     reason,
                 });
-            }
-            if self.set.rows.text_bytes() as u64 > self.text_limit {
-                return Err(ParquetError::General(format!(
-                    "its texts unpack to more than {} bytes, out of proportion to the file",
-                    self.text_limit
-                )));
             }
         }
         Ok(())
@@ -195,12 +202,13 @@ impl Loader<'_> {
         &mut self,
         opened: &Opened,
         cell: Cell,
-        path: Option<Bytes>,
+        path: Option<ByteArray>,
         captions: Values,
     ) -> Result<(), Reason> {
         let must_have_path = matches!(opened.columns.image, Image::Path(_));
-        let path = path.unwrap_or_default();
-        let path = text(&path, &self.config.image_column)?;
+        let chosen = &opened.columns.chosen;
+        let path = path.as_ref().map_or(&b""[..], ByteArray::data);
+        let path = text(path, &chosen.image)?;
         if must_have_path && path.trim().is_empty() {
             return Err(Reason::EmptyPath);
         }
@@ -214,7 +222,7 @@ impl Loader<'_> {
         }
         let mut last = Ok(());
         for caption in &captions {
-            let mut caption = text(caption, &self.config.caption_column)?;
+            let mut caption = text(caption.data(), &chosen.caption)?;
             if let Some(classes) = &opened.columns.classes {
                 let class = caption
                     .parse()

@@ -154,7 +154,7 @@ impl Opened {
         caught(|| {
             let group = self.reader.get_row_group(group)?;
             let value = Cells::of(group.as_ref(), leaf)?.at(inside as usize)?;
-            Ok(value.map(Vec::from))
+            Ok(value.map(|value| value.data().to_vec()))
         })
     }
 }
@@ -221,11 +221,9 @@ impl Source for Parquet {
             if last.replace(group) != Some(group) {
                 shards.push(0);
             }
-            shards
-                .iter_mut()
-                .last()
-                .into_iter()
-                .for_each(|count| *count += 1);
+            if let Some(count) = shards.last_mut() {
+                *count += 1;
+            }
         }
         shards
     }

@@ -8,7 +8,7 @@ use parquet::schema::types::ColumnDescriptor;
 
 use super::ParquetConfig;
 use crate::Error;
-use crate::choice::Wanted;
+use crate::choice::{Chosen, Wanted};
 use crate::shown::plain;
 
 /// The options that name the columns.
@@ -21,7 +21,8 @@ pub(super) struct Columns {
     pub(super) caption: usize,
     /// The names of classes that numbers in the column of captions stand for.
     pub(super) classes: Option<Vec<String>>,
-    pub(super) note: Option<String>,
+    /// The names of the columns, and what is told of them.
+    pub(super) chosen: Chosen,
 }
 
 /// Where pictures are.
@@ -75,11 +76,11 @@ pub(super) fn columns(
         image,
         caption,
         classes: labels.then(|| classes(metadata, &chosen.caption)).flatten(),
-        note: chosen.note,
+        chosen,
     })
 }
 
-/// Whether a leaf is in a list, and at which place in the column of a name it stands.
+/// The names that lead to a leaf from the column `name`, if it is in that column.
 fn parts<'a>(leaf: &'a ColumnDescriptor, name: &str) -> Option<&'a [String]> {
     let (first, rest) = leaf.path().parts().split_first()?;
     (first == name).then_some(rest)

@@ -12,6 +12,7 @@ use parquet::schema::parser::parse_message_type;
 use tempfile::TempDir;
 
 use super::*;
+use crate::testing::skipped_kinds;
 
 /// A column of a row group.
 enum Column<'a> {
@@ -253,13 +254,10 @@ fn a_column_of_paths_is_read_as_a_table() {
             ..
         }
     ));
-    let kinds: Vec<_> = set
-        .skipped()
-        .errors()
-        .iter()
-        .map(|e| e.reason.kind())
-        .collect();
-    assert_eq!(kinds, ["empty path", "URL in place of a file"]);
+    assert_eq!(
+        skipped_kinds(&set),
+        ["empty path", "URL in place of a file"]
+    );
 }
 
 #[test]
@@ -288,6 +286,11 @@ fn what_is_missing_is_named_with_the_columns_and_the_option() {
     );
     fs::write(folder.path().join("train-0.parquet"), "").unwrap();
     fs::write(folder.path().join("test-0.parquet"), "").unwrap();
+    let error = open(folder.path().join("{train,no}-*.parquet")).unwrap_err();
+    assert!(
+        matches!(&error, Error::NoShards { pattern } if pattern.ends_with("no-*.parquet")),
+        "{error}"
+    );
     fs::remove_file(path).unwrap();
     fs::remove_file(folder.path().join("x.parquet")).unwrap();
     let error = open(folder.path()).unwrap_err();

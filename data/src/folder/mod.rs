@@ -10,7 +10,7 @@ use crate::picture;
 use crate::recognise::Held;
 use crate::rows::Rows;
 use crate::walk::Walk;
-use crate::{ClassList, Error, Place, Sample, SampleError, Source, Templates};
+use crate::{ClassList, Error, Sample, SampleError, Source, Templates};
 
 /// The part of a recipe that says how folders of classes are read.
 const SECTION: &str = "data.folder";
@@ -133,20 +133,9 @@ impl Source for ImageFolder {
     }
 
     fn sample(&self, index: usize) -> Result<Sample, SampleError> {
+        let limit = (SECTION, self.max_image_bytes);
         let path = self.rows.name(index);
-        let place = Place::Key(path.to_owned());
-        match picture::read(&self.root, path, (SECTION, self.max_image_bytes)) {
-            Ok(image) => Ok(Sample {
-                place,
-                image,
-                caption: self.caption(index).into_owned(),
-            }),
-            Err(reason) => Err(SampleError {
-                origin: self.name.clone(),
-                place,
-                reason,
-            }),
-        }
+        picture::sample(&self.root, path, limit, self.caption(index))
     }
 
     fn caption(&self, index: usize) -> Cow<'_, str> {

@@ -5,6 +5,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::Place;
 
 fn folder(files: &[&str]) -> TempDir {
     let folder = TempDir::new().unwrap();

@@ -1,22 +1,13 @@
 //! Files and folders, by what they hold.
 
-use tempfile::TempDir;
-
 use super::*;
+use crate::testing;
 use crate::{ImageFolder, ImageFolderConfig, Source};
 
-fn folder(files: &[(&str, &str)]) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    for (file, content) in files {
-        let path = folder.path().join(file);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-    folder
-}
-
 fn kind_of(files: &[(&str, &str)], name: &str) -> SourceKind {
-    recognise(folder(files).path().join(name)).unwrap().0
+    recognise(testing::folder(files).path().join(name))
+        .unwrap()
+        .0
 }
 
 #[test]
@@ -96,7 +87,7 @@ fn a_folder_is_the_first_kind_that_fits() {
         (&["notes.md"], SourceKind::Classes, ""),
     ] {
         let files: Vec<_> = files.iter().map(|file| (*file, "x")).collect();
-        let folder = folder(&files);
+        let folder = testing::folder(&files);
         let (found, path) = recognise(folder.path()).unwrap();
         assert_eq!(
             (found, path),
@@ -110,7 +101,7 @@ fn a_folder_is_the_first_kind_that_fits() {
 fn a_folder_that_is_no_folder_of_classes_says_what_it_has() {
     let hint = |files: &[&str]| {
         let files: Vec<_> = files.iter().map(|file| (*file, "x")).collect();
-        let folder = folder(&files);
+        let folder = testing::folder(&files);
         match ImageFolder::open(folder.path(), &ImageFolderConfig::default()) {
             Ok(images) => Err(images.notes().to_vec()),
             Err(Error::UnknownFolder { found, hint, .. }) => Ok((found, hint)),

@@ -17,7 +17,8 @@ pub use config::{Separator, TableConfig};
 /// the user's own, and pictures are only ever read.
 ///
 /// Rows are read as Python's `csv` module reads them: double quotes protect separators, line breaks and doubled
-/// quotes. A table may be packed with gzip, and begin with Excel's line `sep=;`. A row that cannot be used is skipped and counted; see [`skipped`](Source::skipped).
+/// quotes. A table may be packed with gzip, and begin with Excel's line `sep=;`. A row that cannot be used is skipped
+/// and counted; see [`skipped`](Source::skipped).
 #[derive(Debug)]
 pub struct Table(Listing);
 

@@ -94,13 +94,10 @@ impl Captions {
     /// The captions in the wanted key, or in the first well-known one where nobody has said which is wanted.
     fn json(&self, mut bytes: Vec<u8>) -> Result<Option<Vec<String>>, Reason> {
         mend(&mut bytes);
-        let mut keys = [""; choice::CAPTIONS.len() + 1];
-        keys[0] = &self.key;
+        // A key that is wanted several times is found in its first place.
+        let mut keys = [self.key.as_str(); choice::CAPTIONS.len() + 1];
         if self.key == USUAL_KEY {
             keys[1..].copy_from_slice(&choice::CAPTIONS);
-            // The wanted key comes once.
-            let same = choice::CAPTIONS.iter().position(|key| *key == USUAL_KEY);
-            same.into_iter().for_each(|place| keys[place + 1] = "");
         }
         let found = fields(&bytes, keys).map_err(|message| bad(1, message))?;
         let mut found = found.into_iter().zip(keys);

@@ -2,7 +2,6 @@
 
 mod captions;
 mod config;
-
 mod group;
 mod index;
 mod key;
@@ -19,7 +18,6 @@ use crate::rows::Rows;
 use crate::{Error, ImageData, Ledger, Place, Reason, Sample, SampleError, Source};
 use captions::Captions;
 pub use config::WebDatasetConfig;
-
 use group::Location;
 use index::Index;
 use scan::Rules;
@@ -30,8 +28,9 @@ use scan::Rules;
 /// sample. Its picture is the entry with the extension `jpg`, `jpeg`, `png`, `webp`, `gif`, `bmp`, `tif` or `tiff`, in
 /// this order if there are several. Its caption is the text of `txt`, or else a key of `json`, or else what `cls`
 /// says: the number of a class, or a text where no classes are given. A key that holds several texts makes several
-/// pairs; where `caption` is not there and nobody set another key, well-known ones such as `text` are tried. Hidden entries, those without an extension and
-/// `__notes__` are passed over. Links are never followed, and no name is ever used as a path.
+/// pairs. Where `caption` is not there and nobody set another key, well-known ones such as `text` are tried. Hidden
+/// entries, those without an extension and `__notes__` are passed over. Links are never followed, and no name is ever
+/// used as a path.
 ///
 /// A sample that cannot be used is skipped and counted, and so is the rest of a shard that is damaged; see
 /// [`skipped`](Source::skipped).

@@ -16,7 +16,7 @@ pub(super) const LARGEST_ID: u64 = 1 << 24;
 pub(super) const LONGEST_TOKEN: usize = 1024;
 /// Deepest nesting of the parts other than the model: seven sequences in each other.
 const DEEPEST: usize = 16;
-/// How many times longer than a caption its normal form may be.
+/// How many times longer precompiled maps may make a caption, and how many times all else.
 const LARGEST_GROWTH: f64 = 1024.0;
 /// Longest replacement in a precompiled normaliser, in bytes; Unicode's longest has 33.
 const LONGEST_REPLACEMENT: usize = 256;
@@ -53,8 +53,8 @@ pub(super) fn check(file: &Value) -> Result<(), TokenizerError> {
         return Err(key("model.max_input_chars_per_word", longest, &expected));
     }
     check_added(&file["added_tokens"])?;
-    check_charsmaps(&file["normalizer"])?;
-    let growth = growth(&file["normalizer"]) * growth(&file["pre_tokenizer"]);
+    let by_maps = check_charsmaps(&file["normalizer"])?;
+    let growth = (growth(&file["normalizer"]) * growth(&file["pre_tokenizer"])).max(by_maps);
     if growth > LARGEST_GROWTH {
         let found = format!("a chain that makes captions up to {growth:.0} times as long");
         return Err(key(
@@ -161,7 +161,7 @@ fn parts<'v>(part: &'v Value, list: &str) -> Vec<&'v Value> {
     }
 }
 
-/// How many times longer a text may get in a normaliser or a splitter.
+/// How many times longer a text may get in a normaliser or a splitter, precompiled maps aside.
 fn growth(part: &Value) -> f64 {
     let grows = |part: &&Value| match part["type"].as_str().unwrap_or_default() {
         "Replace" => {
@@ -183,8 +183,10 @@ fn growth(part: &Value) -> f64 {
     all.map(|part| grows(&part)).product()
 }
 
-/// The library panics on a map that it cannot parse, or that names places outside itself.
-fn check_charsmaps(normalizer: &Value) -> Result<(), TokenizerError> {
+/// How many times longer precompiled maps may make a text. The library panics on a map that it cannot parse, or that names
+/// places outside itself.
+fn check_charsmaps(normalizer: &Value) -> Result<f64, TokenizerError> {
+    let mut growth = 1.0;
     for part in parts(normalizer, "normalizers") {
         let map = &part["precompiled_charsmap"];
         if part["type"] != "Precompiled" && map.is_null() {
@@ -194,14 +196,15 @@ fn check_charsmaps(normalizer: &Value) -> Result<(), TokenizerError> {
         let expected = "the map of a SentencePiece model, in base64";
         let text = map.as_str().ok_or_else(|| key(at, "no text", expected))?;
         let bytes = unbase64(text).ok_or_else(|| key(at, "not base64", expected))?;
-        check_charsmap(&bytes).map_err(|found| key(at, found, expected))?;
+        let longest = check_charsmap(&bytes).map_err(|found| key(at, found, expected))?;
+        growth *= longest.max(1) as f64;
     }
-    Ok(())
+    Ok(growth)
 }
 
 /// Whether `map` is a double array of units and the replacements that it points at: each unit's children and values
-/// must lie inside.
-pub(super) fn check_charsmap(map: &[u8]) -> Result<(), String> {
+/// must lie inside. Returns the length of the longest replacement, in bytes.
+pub(super) fn check_charsmap(map: &[u8]) -> Result<usize, String> {
     let Some((size, rest)) = map.split_first_chunk::<4>() else {
         return Err(format!("{} bytes long", map.len()));
     };
@@ -210,22 +213,17 @@ pub(super) fn check_charsmap(map: &[u8]) -> Result<(), String> {
         return Err(format!("{} bytes long with a table of {size}", map.len()));
     }
     let (table, replacements) = rest.split_at(size);
-    if std::str::from_utf8(replacements).is_err() {
-        return Err("a map with replacements that are not text".to_string());
-    }
-    let longest = replacements.split(|&byte| byte == 0).map(<[u8]>::len).max();
-    if longest > Some(LONGEST_REPLACEMENT) {
-        return Err(format!(
-            "a map with a replacement of {} bytes",
-            longest.unwrap_or(0)
-        ));
+    let text = std::str::from_utf8(replacements)
+        .map_err(|_| "a map with replacements that are not text".to_string())?;
+    let longest = text.split('\0').map(str::len).max().unwrap_or(0);
+    if longest > LONGEST_REPLACEMENT {
+        return Err(format!("a map with a replacement of {longest} bytes"));
     }
     let units = size / 4;
     // A search goes from a unit to `place ^ offset ^ byte`; with the array's length a multiple of 256 all are inside.
     if !units.is_multiple_of(256) {
         return Err(format!("a map whose table has {units} units"));
     }
-    let text = std::str::from_utf8(replacements).unwrap_or_default();
     for (place, unit) in table.chunks_exact(4).enumerate() {
         let unit = u32::from_le_bytes([unit[0], unit[1], unit[2], unit[3]]);
         if unit >> 31 == 1 {
@@ -242,7 +240,7 @@ pub(super) fn check_charsmap(map: &[u8]) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(longest)
 }
 
 /// The bytes of a base64 text.
@@ -253,7 +251,7 @@ fn unbase64(text: &str) -> Option<Vec<u8>> {
 /// A template must hold the caption once, name only tokens that it defines, and not ask for a second caption.
 fn check_processor(processor: &Value) -> Result<(), TokenizerError> {
     for part in parts(processor, "processors") {
-        for (name, most) in [("single", &["A"][..]), ("pair", &["A", "B"][..])] {
+        for name in ["single", "pair"] {
             let at = format!("post_processor.{name}");
             let mut captions = Vec::new();
             for piece in part[name].as_array().into_iter().flatten() {
@@ -266,7 +264,7 @@ fn check_processor(processor: &Value) -> Result<(), TokenizerError> {
                     captions.push(caption);
                 }
             }
-            if part["type"] == "TemplateProcessing" && name == "single" && captions != most {
+            if part["type"] == "TemplateProcessing" && name == "single" && captions != ["A"] {
                 let found = format!("a template of the sequences {captions:?}");
                 return Err(key(&at, found, "the sequence A, once"));
             }

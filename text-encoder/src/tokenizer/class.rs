@@ -96,13 +96,13 @@ impl Class {
         (self == Self::Siglip).then_some(64)
     }
 
-    /// The files that hold its vocabulary besides `tokenizer.json`.
-    pub(super) fn vocabulary(self) -> &'static str {
+    /// The files that hold its vocabulary where there is no `tokenizer.json`.
+    pub(super) fn vocabulary(self) -> Option<&'static str> {
         match self {
-            Self::Clip | Self::Gpt2 => "vocab.json and merges.txt",
-            Self::Siglip | Self::T5 => "spiece.model",
-            Self::Bert => "vocab.txt",
-            Self::Siglip2 | Self::Gemma | Self::Other => "none",
+            Self::Clip | Self::Gpt2 => Some("vocab.json and merges.txt"),
+            Self::Siglip | Self::T5 => Some("spiece.model"),
+            Self::Bert => Some("vocab.txt"),
+            Self::Siglip2 | Self::Gemma | Self::Other => None,
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{TokenizerError, check, class::Class, files::TokenizerFiles};
 
 pub(super) const CONFIG: &str = "tokenizer_config.json";
-pub(super) const SPECIALS: &str = "special_tokens_map.json";
+const SPECIALS: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
 
 /// The special tokens that have a name, in the order in which `transformers` adds those that a vocabulary lacks.
@@ -32,7 +32,8 @@ pub(super) struct Config {
     named: Vec<(&'static str, Named)>,
     /// Tokens beyond the vocabulary, in the form of `tokenizer.json`'s `added_tokens`.
     pub(super) added: Vec<Value>,
-    pub(super) max_length: Option<usize>,
+    /// The longest row in tokens, and the file that says it.
+    pub(super) max_length: Option<(usize, &'static str)>,
     /// `padding_side`, where it is said.
     pub(super) pads_left: Option<bool>,
     config: Value,
@@ -55,7 +56,8 @@ impl Config {
         let mut sources = vec![(CONFIG, &config)];
         // As transformers: a config with `added_tokens_decoder` is newer than the other two files.
         let (map, encoder);
-        if config["added_tokens_decoder"].is_null() {
+        let has_decoder = !config["added_tokens_decoder"].is_null();
+        if !has_decoder {
             map = object(SPECIALS, files.special_tokens_map_json.as_deref())?;
             encoder = object(ADDED, files.added_tokens_json.as_deref())?;
             sources.insert(0, (SPECIALS, &map));
@@ -100,9 +102,20 @@ impl Config {
         }
         for name in ["extra_special_tokens", "additional_special_tokens"] {
             for (file, source) in &sources {
-                for value in source[name].as_array().into_iter().flatten() {
+                let tokens: Vec<&Value> = match &source[name] {
+                    Value::Null => continue,
+                    Value::Array(tokens) => tokens.iter().collect(),
+                    // Each under a name of its own.
+                    Value::Object(tokens) => tokens.values().collect(),
+                    other => return Err(key(file, name, other, "tokens")),
+                };
+                for value in tokens {
                     content(value).ok_or_else(|| key(file, name, value, "tokens"))?;
-                    added.push(added_token(value, true));
+                    // A text alone does not overrule what `added_tokens_decoder` says of the token.
+                    let is_known = |known: &Value| known["content"] == *value;
+                    if !(has_decoder && added.iter().any(is_known)) {
+                        added.push(added_token(value, true));
+                    }
                 }
             }
         }
@@ -121,10 +134,12 @@ impl Config {
             }
         };
         let max_length = match &config["model_max_length"] {
-            Value::Null => class.max_length(),
+            Value::Null => class.max_length().map(|length| (length, "by default")),
             length => match length.as_f64() {
                 Some(length) if length > NO_LENGTH => None,
-                Some(length) if length >= 1.0 && length.fract() == 0.0 => Some(length as usize),
+                Some(length) if length >= 1.0 && length.fract() == 0.0 => {
+                    Some((length as usize, CONFIG))
+                }
                 _ => {
                     return Err(key(
                         CONFIG,
@@ -144,6 +159,11 @@ impl Config {
             pads_left,
             config,
         })
+    }
+
+    /// The file that names the class.
+    pub(super) fn class_from(&self) -> &'static str {
+        self.class_name.as_ref().map_or(CONFIG, |(_, file)| *file)
     }
 
     /// The special token of this name, and the file that names it.
@@ -246,8 +266,13 @@ fn added_token(token: &Value, special: bool) -> Value {
 /// `added_tokens_decoder`, by id.
 fn added_of_config(config: &Value) -> Result<Vec<Value>, TokenizerError> {
     let name = "added_tokens_decoder";
+    let tokens = match &config[name] {
+        Value::Null => return Ok(Vec::new()),
+        Value::Object(tokens) => tokens,
+        other => return Err(key(CONFIG, name, other, "an object of tokens by their id")),
+    };
     let mut added = Vec::new();
-    for (id, token) in config[name].as_object().into_iter().flatten() {
+    for (id, token) in tokens {
         let at = format!("{name}.{id}");
         let number = id.parse::<u32>().map_or(Value::Null, |id| json!(id));
         content(token).ok_or_else(|| key(CONFIG, &at, token, "an object with `content`"))?;

@@ -1,7 +1,5 @@
 //! A tokenizer as the files that `transformers` and open_clip read.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
 use tokenizers::ModelWrapper;
 
@@ -108,12 +106,9 @@ impl Tokenizer {
         let added = added.into_iter().map(|(id, token)| {
             let token = json!({"content": token.content, "lstrip": token.lstrip, "rstrip": token.rstrip,
                 "normalized": token.normalized, "single_word": token.single_word, "special": token.special});
-            (id, (id.to_string(), token))
+            (id.to_string(), token)
         });
-        let added = added
-            .collect::<BTreeMap<_, _>>()
-            .into_values()
-            .collect::<Map<_, _>>();
+        let added = added.collect::<Map<_, _>>();
         let mut notes = Vec::new();
         if self.cleaning == Cleaning::SiglipRepaired {
             notes.push(FTFY.to_string());
@@ -175,6 +170,8 @@ impl Tokenizer {
             return own.clone();
         }
         match own["normalizers"].as_array() {
+            // It was exported with this cleaning before.
+            Some(parts) if parts.starts_with(&all) => return own.clone(),
             Some(parts) => all.extend(parts.iter().cloned()),
             None if own.is_null() => {}
             None => all.push(own.clone()),

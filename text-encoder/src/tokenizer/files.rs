@@ -104,8 +104,6 @@ pub struct Opened {
     pub tokenizer: Tokenizer,
     /// The file that holds the vocabulary.
     pub vocabulary_from: &'static str,
-    /// The class that the files name, as they write it.
-    pub class: Option<String>,
     /// The longest row that the files allow, in tokens.
     pub max_length: Option<usize>,
     /// What was read besides the vocabulary: what, its value, and the file (or "by default").
@@ -154,32 +152,22 @@ impl Tokenizer {
         }
         let pad = config.token("pad_token");
         let pad = pad.or_else(|| Some((padding["pad_token"].as_str()?, "tokenizer.json")));
+        let pad = pad.and_then(|(token, file)| Some((token, file, tokenizer.id_of(token)?)));
         // An id that no token has is the file's fault, which another key does not mend: whoever knows the tower sees it.
         let impossible = padding["pad_id"]
             .as_u64()
             .and_then(|id| u32::try_from(id).ok());
         let impossible = impossible.filter(|id| tokenizer.token(*id).is_none());
-        let pad = pad.filter(|_| impossible.is_none());
-        match pad.and_then(|(token, file)| Some((token, file, tokenizer.id_of(token)?))) {
-            None if impossible.is_some() => {
-                let id = impossible.unwrap_or_default();
-                tokenizer = tokenizer.with_pad_id(id);
-                note(
-                    "pad_token",
-                    format!("id {id}, which no token has"),
-                    "tokenizer.json",
-                );
+        let (id, value, file) = match (impossible, pad) {
+            (Some(id), _) => (id, format!("id {id}, which no token has"), "tokenizer.json"),
+            (None, Some((token, file, id))) => (id, format!("{token} (id {id})"), file),
+            (None, None) => {
+                let id = tokenizer.pad_id();
+                (id, format!("id {id}"), "by default")
             }
-            Some((token, file, id)) => {
-                tokenizer = tokenizer.with_pad_id(id);
-                note("pad_token", format!("{token} (id {id})"), file);
-            }
-            None => note(
-                "pad_token",
-                format!("id {}", tokenizer.pad_id()),
-                "by default",
-            ),
-        }
+        };
+        tokenizer = tokenizer.with_pad_id(id);
+        note("pad_token", value, file);
         let padding_side = match (config.pads_left, padding["direction"].as_str()) {
             (Some(left), _) => Some((left, CONFIG)),
             (None, Some(side)) => Some((side == "Left", "tokenizer.json")),
@@ -191,23 +179,27 @@ impl Tokenizer {
             note("padding_side", "left".to_string(), file);
         }
         if config.class == Class::Siglip {
-            let lower = config.flag("do_lower_case")?.unwrap_or(true);
-            let cleaning = if lower {
+            let lower = config.flag("do_lower_case")?;
+            let cleaning = if lower.unwrap_or(true) {
                 Cleaning::Siglip
             } else {
                 Cleaning::SiglipCased
             };
             tokenizer = tokenizer.with_cleaning(cleaning);
-            note("cleaning", cleaning.name().to_string(), CONFIG);
+            let file = if lower.is_some() {
+                CONFIG
+            } else {
+                config.class_from()
+            };
+            note("cleaning", cleaning.name().to_string(), file);
         }
-        if let Some(length) = config.max_length {
-            note("model_max_length", length.to_string(), CONFIG);
+        if let Some((length, file)) = config.max_length {
+            note("model_max_length", length.to_string(), file);
         }
         Ok(Opened {
             tokenizer,
             vocabulary_from: draft.from,
-            class: config.class_name.map(|(name, _)| name),
-            max_length: config.max_length,
+            max_length: config.max_length.map(|(length, _)| length),
             notes: draft.notes,
         })
     }
@@ -227,26 +219,20 @@ fn draft(files: &TokenizerFiles, config: &Config) -> Result<Draft, TokenizerErro
             whole(pieces(bytes, name, config, Style::Siglip)?, name)
         }
         (class, Some(json), _) => {
-            let file = super::json::parse(json)?;
-            if class == Class::Bert
-                || class == Class::Siglip2
-                || class == Class::Gemma
-                || class == Class::Clip
-            {
+            let mut file = super::json::parse(json)?;
+            if matches!(
+                class,
+                Class::Bert | Class::Siglip2 | Class::Gemma | Class::Clip
+            ) {
                 return as_class(file, config);
             }
-            let mut draft = Draft {
-                file,
-                from: "tokenizer.json",
-                notes: Vec::new(),
-            };
             if class == Class::Gpt2
                 && let Some(prefix) = config.flag("add_prefix_space")?
-                && draft.file["pre_tokenizer"]["type"] == "ByteLevel"
+                && file["pre_tokenizer"]["type"] == "ByteLevel"
             {
-                draft.file["pre_tokenizer"]["add_prefix_space"] = json!(prefix);
+                file["pre_tokenizer"]["add_prefix_space"] = json!(prefix);
             }
-            Ok(draft)
+            whole(file, "tokenizer.json")
         }
         (Class::T5, None, Some((bytes, name))) => {
             whole(pieces(bytes, name, config, Style::T5)?, name)
@@ -293,12 +279,11 @@ fn no_vocabulary(files: &TokenizerFiles, config: &Config) -> TokenizerError {
             there.join(", ")
         )
     };
-    let own = config.class.vocabulary();
-    let expected = if config.class == Class::Other || own == "none" {
-        "tokenizer.json, or the files of CLIPTokenizer, GPT2Tokenizer, BertTokenizer, SiglipTokenizer or T5Tokenizer"
-            .to_string()
-    } else {
-        format!("tokenizer.json, or {own}")
+    let expected = match config.class.vocabulary() {
+        Some(own) => format!("tokenizer.json, or {own}"),
+        None => "tokenizer.json, or the files of CLIPTokenizer, GPT2Tokenizer, BertTokenizer, SiglipTokenizer or \
+                 T5Tokenizer"
+            .to_string(),
     };
     TokenizerError::NoVocabulary { found, expected }
 }
@@ -358,7 +343,7 @@ fn as_class(mut file: Value, config: &Config) -> Result<Draft, TokenizerError> {
                 .as_ref()
                 .map_or("the class", |(name, _)| name);
             let told = format!("that of {class}, not that of tokenizer.json");
-            notes.push((part.to_string(), told, CONFIG));
+            notes.push((part.to_string(), told, config.class_from()));
         }
     }
     Ok(Draft {

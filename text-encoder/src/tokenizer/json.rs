@@ -81,11 +81,14 @@ impl Tokenizer {
     }
 }
 
-/// A `tokenizer.json` as it stands.
+/// A `tokenizer.json` as it stands: an object.
 pub(super) fn parse(text: &[u8]) -> Result<Value, TokenizerError> {
-    serde_json::from_slice(text).map_err(|error| TokenizerError::Json {
-        reason: error.to_string(),
-    })
+    let bad = |reason: String| TokenizerError::Json { reason };
+    let file = serde_json::from_slice::<Value>(text).map_err(|error| bad(error.to_string()))?;
+    if !file.is_object() {
+        return Err(bad("it is no JSON object".to_string()));
+    }
+    Ok(file)
 }
 
 /// The padding id of the file, and whether it pads on the left.

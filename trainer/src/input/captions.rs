@@ -58,8 +58,10 @@ impl Captions {
             Tokens::File(file) => Self::beside(file.path.as_path())?,
             Tokens::Pretrained(_) => {
                 let weights = weights.context("`model.pretrained` names no folder of weights")?;
-                let opened = weights.tokenizer()?;
-                Self::opened(opened, &weights.path)
+                match &weights.run {
+                    Some(run) => Self::of_record(run, &weights.path)?,
+                    None => Self::opened(weights.tokenizer()?, &weights.path),
+                }
             }
         };
         captions.overruled(&recipe.tokens.reading())
@@ -87,6 +89,20 @@ impl Captions {
             max_length: opened.max_length,
             told,
         }
+    }
+
+    /// The tokenizer of a record, which cleans and cuts captions as its recipe says.
+    fn of_record(recipe: &Recipe, record: &Path) -> anyhow::Result<Self> {
+        let path = record.join("tokenizer.json");
+        let tokenizer = saved(recipe, &path)?;
+        let cleaning = tokenizer.cleaning().name();
+        let mut captions = Self::plain(tokenizer, path.display().to_string());
+        captions.max_length = recipe.tokens.reading().context;
+        captions.told.push(format!(
+            "captions: cleaning: {cleaning} (the recipe of {})",
+            record.display()
+        ));
+        Ok(captions)
     }
 
     /// A vocabulary's file, with the files that say more of it where they stand beside it.

@@ -17,7 +17,7 @@ use vision_encoder::image::PreprocessorConfig;
 
 use crate::{
     corpus::Inputs,
-    early, files,
+    early,
     model::{self, Model},
     recipe::{Family, Overrides, Recipe, Start},
 };
@@ -25,12 +25,10 @@ use captions::Captions;
 use pictures::Pictures;
 
 pub use folder::Folder;
+pub use pictures::PREPROCESSING;
 #[cfg(test)]
 pub(crate) use weights::namings;
 pub use weights::{ConfigFile, WeightsFolder, config_name, weights_name};
-
-/// The preprocessing of a record, as it was resolved.
-pub const PREPROCESSING: &str = "preprocessing.json";
 
 /// A model with all that it needs to read pictures and captions.
 pub struct Setup {
@@ -77,7 +75,12 @@ impl Setup {
         let weights = match recipe.model.start() {
             Some(Start::Pretrained(folder)) => {
                 let folder = Folder::find(folder.as_path())?;
-                Some(WeightsFolder::read(folder.path())?)
+                let mut weights = WeightsFolder::read(folder.path())?;
+                if let Folder::Run(found) = &folder {
+                    let recipe = found.path.join("recipe.toml");
+                    weights.run = Some(Recipe::load(&recipe, &Overrides::default())?);
+                }
+                Some(weights)
             }
             _ => None,
         };
@@ -101,7 +104,13 @@ impl Setup {
             .with_context(|| captions.from.clone())?;
         let context = captions::context(recipe, captions.max_length, &config.text)?;
         let brought = match &weights {
-            Some(weights) => weights.pictures()?,
+            Some(weights) => match &weights.run {
+                Some(run) => {
+                    let pictures = Pictures::of_record(run, &weights.path, &config)?;
+                    Some((pictures.config, weights.path.display().to_string()))
+                }
+                None => weights.pictures()?,
+            },
             None => None,
         };
         let pictures = Pictures::resolve(recipe, brought, family, config.vision.image_size)?;
@@ -138,18 +147,7 @@ impl Setup {
         let tokenizer = captions::saved(recipe, &record.join("tokenizer.json"))?;
         captions::check(&tokenizer, &config.text)?;
         let context = captions::context(recipe, None, &config.text)?;
-        let path = record.join(PREPROCESSING);
-        let brought = if path.exists() {
-            let json = files::read_file(&path, files::TEXT)?;
-            let config = serde_json::from_slice(&json)
-                .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
-            Some((config, path.display().to_string()))
-        } else {
-            // Records of before this file say it in their recipe.
-            None
-        };
-        let family = model::family_of(&config);
-        let pictures = Pictures::resolve(recipe, brought, family, config.vision.image_size)?;
+        let pictures = Pictures::of_record(recipe, record, &config)?;
         let parts = Parts {
             config,
             file: weights.file.clone(),

@@ -1,9 +1,18 @@
 //! How pictures become the model's input, and where each part of that comes from.
 
+use std::path::Path;
+
 use anyhow::{Context, ensure};
+use fusion::DualConfig;
 use vision_encoder::image::{PreprocessorConfig, ResizeMode, Size};
 
-use crate::recipe::{Family, Preprocessing, Recipe};
+use crate::{
+    files, model,
+    recipe::{Family, Preprocessing, Recipe},
+};
+
+/// The preprocessing of a record, as it was resolved.
+pub const PREPROCESSING: &str = "preprocessing.json";
 
 /// Where the preprocessing comes from, and what it is.
 #[derive(Clone, Debug)]
@@ -67,6 +76,30 @@ impl Pictures {
         );
         let told = format!("pictures: {config} ({from})");
         Ok(Self { config, told })
+    }
+
+    /// The preprocessing of a record, under its recipe.
+    ///
+    /// # Errors
+    ///
+    /// Names the file that is not as this program writes it; as [`resolve`](Self::resolve).
+    pub(super) fn of_record(
+        recipe: &Recipe,
+        record: &Path,
+        config: &DualConfig,
+    ) -> anyhow::Result<Self> {
+        let path = record.join(PREPROCESSING);
+        let brought = if path.exists() {
+            let json = files::read_file(&path, files::TEXT)?;
+            let config = serde_json::from_slice(&json)
+                .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+            Some((config, path.display().to_string()))
+        } else {
+            // Records of before this file say it in their recipe.
+            None
+        };
+        let family = model::family_of(config);
+        Self::resolve(recipe, brought, family, config.vision.image_size)
     }
 }
 

@@ -10,7 +10,7 @@ use text_encoder::tokenizer::{Opened, Tokenizer, TokenizerFiles};
 use transformer::Bindings;
 use vision_encoder::image::PreprocessorConfig;
 
-use crate::{files, model::Model, weight_file};
+use crate::{files, model::Model, recipe::Recipe, weight_file};
 
 /// The configs that a folder of weights may have: open_clip's, and that of transformers.
 pub(super) const CONFIGS: [&str; 2] = [OPEN_CLIP, HF];
@@ -64,15 +64,15 @@ pub fn config_name(keys: DualKeys) -> &'static str {
 /// The namings that the weights beside a config may follow, the config's own first: folders hold files of transformers and
 /// of open_clip side by side, and open_clip's from before the text tower stood apart.
 pub(crate) fn namings(config: &DualConfig, keys: DualKeys) -> Vec<Bindings> {
-    let (hf, open_clip) = match config.logit_bias {
-        None => (DualKeys::HfClip, DualKeys::OpenClip),
-        Some(_) => (DualKeys::HfSiglip, DualKeys::OpenClipCustom),
+    let hf = match config.logit_bias {
+        None => DualKeys::HfClip,
+        Some(_) => DualKeys::HfSiglip,
     };
-    let mut all = vec![keys];
-    let others = [DualKeys::OpenClip, open_clip, DualKeys::OpenClipCustom, hf];
-    all.extend(others.into_iter().filter(|other| *other != keys));
-    all.dedup();
-    all.into_iter().map(|keys| config.bindings(keys)).collect()
+    let others = [DualKeys::OpenClip, DualKeys::OpenClipCustom, hf];
+    std::iter::once(keys)
+        .chain(others.into_iter().filter(|other| *other != keys))
+        .map(|keys| config.bindings(keys))
+        .collect()
 }
 
 /// A folder of weights, or the record of a run, which is one.
@@ -84,6 +84,8 @@ pub struct WeightsFolder {
     pub config: DualConfig,
     /// Where they were read.
     pub file: ConfigFile,
+    /// The recipe of the run, where this is a record that another run starts from.
+    pub run: Option<Recipe>,
 }
 
 impl WeightsFolder {
@@ -109,6 +111,7 @@ impl WeightsFolder {
             path: path.to_path_buf(),
             config,
             file: ConfigFile { name, json, keys },
+            run: None,
         })
     }
 

@@ -10,27 +10,42 @@ use super::data::{ShapesSplit, Source};
 use super::eval::Eval;
 use super::image::{Augmentation, Image};
 use super::train::{Schedule, Train};
-use super::{Data, Recipe, Said};
+use super::{Data, Origin, Recipe, RecipeError, Said};
 
 /// A value that cannot work: its key, what is wrong with it, and the remedy.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Fault {
+pub(super) struct Impossible {
     pub(super) key: String,
     pub(super) problem: String,
     pub(super) remedy: String,
 }
 
-impl Fault {
+impl Impossible {
     /// Whether its key stands in a table.
     pub(super) fn is_in(&self, table: &str) -> bool {
         self.key
             .strip_prefix(table)
             .is_some_and(|rest| rest.starts_with('.'))
     }
+
+    /// The error that says so, for a value that was written at `place`.
+    pub(super) fn at(self, place: Origin) -> RecipeError {
+        let Self {
+            key,
+            problem,
+            remedy,
+        } = self;
+        RecipeError::Impossible {
+            place,
+            key,
+            problem,
+            remedy,
+        }
+    }
 }
 
 /// Every value of the recipe that cannot work.
-pub(super) fn check(recipe: &Recipe, said: &Said) -> Vec<Fault> {
+pub(super) fn check(recipe: &Recipe, said: &Said) -> Vec<Impossible> {
     let mut faults = Faults::default();
     let mut parts = Path::new(&recipe.name).components();
     let is_plain = matches!(
@@ -56,7 +71,7 @@ pub(super) fn check(recipe: &Recipe, said: &Said) -> Vec<Fault> {
 }
 
 /// The parts of the schedule that do not fit into a run of so many steps.
-pub(super) fn schedule(train: &Train, steps: u64) -> Vec<Fault> {
+pub(super) fn schedule(train: &Train, steps: u64) -> Vec<Impossible> {
     let mut faults = Faults::default();
     faults.fits("train.warmup", train.warmup, steps);
     if let Schedule::ConstantCooldown(cooldown) = &train.schedule {
@@ -66,7 +81,7 @@ pub(super) fn schedule(train: &Train, steps: u64) -> Vec<Fault> {
 }
 
 #[derive(Default)]
-struct Faults(Vec<Fault>);
+struct Faults(Vec<Impossible>);
 
 /// The kinds of check.
 impl Faults {
@@ -79,7 +94,7 @@ impl Faults {
         remedy: impl Display,
     ) -> bool {
         if !holds {
-            self.0.push(Fault {
+            self.0.push(Impossible {
                 key: key.to_owned(),
                 problem: problem.to_string(),
                 remedy: remedy.to_string(),

@@ -112,6 +112,15 @@ pub enum RecipeError {
 }
 
 impl RecipeError {
+    /// One or more errors as one.
+    pub(super) fn all(mut errors: Vec<Self>) -> Self {
+        if errors.len() == 1 {
+            errors.remove(0)
+        } else {
+            Self::Several { errors }
+        }
+    }
+
     /// The key that the fault is about, by its full path.
     pub fn key(&self) -> Option<&str> {
         match self {

@@ -1,10 +1,10 @@
 //! Few data: a batch and a warmup that nobody asked for give way.
 
-use super::{Reading, Recipe, Said, Schedule};
+use super::{Reading, Recipe, Said};
 
 impl Recipe {
-    /// Fits the batch, the warmup and the cooldown to so many training samples, unless the user set them; says what was
-    /// chosen, a line for each.
+    /// Fits the batch and the warmup to so many training samples, unless the user set them; says what was chosen, a line
+    /// for each. A cooldown is always the user's: it has no default, and nothing that came with the program has one.
     pub fn fit(&mut self, said: &Said, samples: usize) -> Vec<String> {
         let mut told = Vec::new();
         self.fit_batch(said, samples, &mut told);
@@ -12,25 +12,13 @@ impl Recipe {
             return told;
         };
         let train = &mut self.train;
-        let because = format!("the run has {steps} steps");
         if train.warmup > steps / 2 && !said.says("train.warmup") {
             let fitting = (steps / 10).max(1);
             if fitting < train.warmup {
+                let because = format!("the run has {steps} steps");
                 told.push(line("train.warmup", fitting, train.warmup, &because));
                 train.warmup = fitting;
             }
-        }
-        if let Schedule::ConstantCooldown(cooldown) = &mut train.schedule
-            && cooldown.steps > steps
-            && !said.says("train.schedule.steps")
-        {
-            told.push(line(
-                "train.schedule.steps",
-                steps,
-                cooldown.steps,
-                &because,
-            ));
-            cooldown.steps = steps;
         }
         told
     }

@@ -171,10 +171,11 @@ impl Walk {
             Some("boolean") => "true or false".to_owned(),
             Some("array") => {
                 let items = self.resolved(&schema["items"]);
-                let count = schema["maxItems"]
-                    .as_u64()
-                    .map_or(String::new(), |n| format!("{n} "));
-                format!("a list: {count}x {}", self.holds(&items))
+                let items = self.holds(&items);
+                match schema["maxItems"].as_u64() {
+                    Some(count) => format!("a list: {count} x {items}"),
+                    None => format!("a list, each {items}"),
+                }
             }
             _ => "a text".to_owned(),
         }
@@ -233,6 +234,7 @@ mod tests {
         );
         assert_eq!(find("data.strict").holds, "true or false");
         assert_eq!(find("train.betas").holds, "a list: 2 x a number");
+        assert_eq!(find("eval.recall").holds, "a list, each a whole number");
         assert_eq!(find("model.family").holds, "clip | siglip");
         assert!(find("data.train.N.kind").holds.contains("webdataset"));
         assert_eq!(

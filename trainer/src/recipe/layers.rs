@@ -76,12 +76,8 @@ const BROUGHT_BY_WEIGHTS: [&str; 8] = [
 ];
 
 fn forget_embedded(tree: &mut Node, key: &str) {
-    let node = tree.deepest(key);
-    let is_there = key
-        .split('.')
-        .try_fold(&*tree, |node, part| node.get(part))
-        .is_some();
-    if is_there && !node.says_anything() {
+    let node = key.split('.').try_fold(&*tree, |node, part| node.get(part));
+    if node.is_some_and(|node| !node.says_anything()) {
         tree.remove(key);
     }
 }
@@ -136,10 +132,10 @@ fn set_layer(text: &str, cwd: &Path) -> Result<Node, RecipeError> {
     if keys.iter().any(|key| key.is_empty()) {
         return Err(malformed());
     }
-    if let Some(start) = keys.get(..MAX_DEPTH).filter(|start| *start != keys) {
+    if keys.len() > MAX_DEPTH {
         return Err(RecipeError::UnknownKey {
             place: Origin::new("--set", cwd),
-            key: start.join("."),
+            key: keys[..MAX_DEPTH].join("."),
             hint: format!("no key has more than {MAX_DEPTH} parts"),
         });
     }

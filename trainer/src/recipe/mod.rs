@@ -44,7 +44,6 @@ pub use train::{Checkpointing, Cooldown, Schedule, Train};
 pub use tree::Origin;
 
 use crate::files;
-use tree::Node;
 
 /// Everything that decides a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -166,14 +165,14 @@ impl Recipe {
                 remedy,
             });
         };
-        let mut errors: Vec<_> = check::schedule(&self.train, steps)
+        let errors: Vec<_> = check::schedule(&self.train, steps)
             .into_iter()
-            .map(|fault| impossible(fault, place()))
+            .map(|fault| fault.at(place()))
             .collect();
-        match errors.len() {
-            0 => Ok(steps),
-            1 => Err(errors.remove(0)),
-            _ => Err(RecipeError::Several { errors }),
+        if errors.is_empty() {
+            Ok(steps)
+        } else {
+            Err(RecipeError::all(errors))
         }
     }
 
@@ -190,32 +189,15 @@ impl Recipe {
             let faults = check::check(recipe, &said).into_iter();
             // A value that could not be read was left out: what is amiss beside it may follow from that.
             let faults = faults.filter(|fault| !reported.iter().any(|table| fault.is_in(table)));
-            errors.extend(faults.map(|fault| located(fault, &tree)));
+            errors.extend(faults.map(|fault| {
+                let place = tree.deepest(&fault.key).origin.clone();
+                fault.at(place)
+            }));
         }
-        match (recipe, errors.len()) {
-            (Some(recipe), 0) => Ok((recipe, said)),
-            (_, 1) => Err(errors.remove(0)),
-            _ => Err(RecipeError::Several { errors }),
+        match recipe {
+            Some(recipe) if errors.is_empty() => Ok((recipe, said)),
+            _ => Err(RecipeError::all(errors)),
         }
-    }
-}
-
-fn located(fault: check::Fault, tree: &Node) -> RecipeError {
-    let place = tree.deepest(&fault.key).origin.clone();
-    impossible(fault, place)
-}
-
-fn impossible(fault: check::Fault, place: Origin) -> RecipeError {
-    let check::Fault {
-        key,
-        problem,
-        remedy,
-    } = fault;
-    RecipeError::Impossible {
-        place,
-        key,
-        problem,
-        remedy,
     }
 }
 

@@ -25,9 +25,7 @@ impl Said {
 impl Node {
     /// Whether anything in it was written by the user.
     pub(super) fn says_anything(&self) -> bool {
-        let mut keys = BTreeSet::new();
-        collect(self, "", &mut keys);
-        !keys.is_empty()
+        !Said::of(self).0.is_empty()
     }
 }
 

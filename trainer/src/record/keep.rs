@@ -20,14 +20,9 @@ use crate::{
 /// If a record cannot be removed, or lies behind a link.
 pub fn prune(run: &Path, settings: &Run) -> anyhow::Result<()> {
     refuse_link(&folder(run))?;
-    let mut records = find::steps(run)?;
-    records.retain(|(_, path)| !path.is_symlink());
+    let mut records = unlinked(run)?;
     let old = records.len().saturating_sub(settings.keep_last.max(1));
-    let best = if settings.keep_best {
-        best(run, &records)
-    } else {
-        None
-    };
+    let best = if settings.keep_best { best(run)? } else { None };
     records.truncate(old);
     for (step, path) in records {
         if Some(step) == best {
@@ -42,8 +37,12 @@ pub fn prune(run: &Path, settings: &Run) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The step with the highest score, the later of two that tie.
-fn best(run: &Path, records: &[(u64, PathBuf)]) -> Option<u64> {
+/// The step of the record with the highest score, the later of two that tie; `None` if no record has one.
+///
+/// # Errors
+///
+/// If the folder of the records cannot be read.
+pub fn best(run: &Path) -> anyhow::Result<Option<u64>> {
     let scores = Scores::read(run);
     // In format 1 the score stands in the record.
     let own = |path: &Path| -> Option<f64> {
@@ -54,12 +53,18 @@ fn best(run: &Path, records: &[(u64, PathBuf)]) -> Option<u64> {
         Some(found) => found.score,
         None => own(path),
     };
-    let scored = records
-        .iter()
-        .filter_map(|(step, path)| Some((score(*step, path)?, *step)));
-    scored
-        .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)))
-        .map(|(_, step)| step)
+    let scored = unlinked(run)?
+        .into_iter()
+        .filter_map(|(step, path)| Some((score(step, &path)?, step)));
+    let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    Ok(best.map(|(_, step)| step))
+}
+
+/// All records of a run by step, but for links to such.
+fn unlinked(run: &Path) -> anyhow::Result<Vec<(u64, PathBuf)>> {
+    let mut records = find::steps(run)?;
+    records.retain(|(_, path)| !path.is_symlink());
+    Ok(records)
 }
 
 /// Removes what a run that was killed left half written, and sets the records after step `resumed` aside: they are
@@ -71,8 +76,8 @@ fn best(run: &Path, records: &[(u64, PathBuf)]) -> Option<u64> {
 pub fn sweep(run: &Path, resumed: u64) -> anyhow::Result<()> {
     let records = folder(run);
     refuse_link(&records)?;
-    for (step, path) in find::steps(run)? {
-        if step > resumed && !path.is_symlink() {
+    for (step, path) in unlinked(run)? {
+        if step > resumed {
             let aside = records.join(format!("damaged-{}", name(step)));
             remove(&aside)?;
             fs::rename(&path, &aside).with_context(|| path.display().to_string())?;

@@ -8,7 +8,7 @@
 //! | `optimizer.safetensors` | AdamW's moments by parameter path |
 //! | `state.json` | [`State`] |
 //! | `sizes.bin` | the size of each training picture that was read |
-//! | `recipe.toml`, `tokenizer.json`, `device.json` | what the run was made from, and on |
+//! | `recipe.toml`, `tokenizer.json`, `preprocessing.json`, `device.json` | what the run was made from, and on |
 //! | `metrics.jsonl`, `bad-samples.jsonl` | what had been written by then |
 //! | `SHA256SUMS` | of all of them; `sha256sum -c` reads it |
 //!
@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use state::step_of;
 
 pub use find::{Found, newest, open};
-pub use keep::{prune, sweep};
+pub use keep::{best, prune, sweep};
 pub(crate) use restore::moments;
 pub use restore::optimizer;
 pub use scores::{Score, Scores};

@@ -65,18 +65,6 @@ impl Scores {
         self.scores.iter().rfind(|score| score.step == step)
     }
 
-    /// The step with the highest score among those whose records are there, the later of two that tie.
-    pub fn best(&self, run: &Path) -> Option<u64> {
-        let records = folder(run);
-        let kept = self
-            .scores
-            .iter()
-            .filter(|score| records.join(name(score.step)).is_dir());
-        let scored = kept.filter_map(|score| Some((score.score?, score.step)));
-        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        best.map(|(_, step)| step)
-    }
-
     /// Keeps an evaluation, and those whose records are still there.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use fusion::{DualConfig, DualKeys};
 use super::Training;
 use crate::{
     recipe::Train,
-    record::Scores,
+    record,
     say::{command, quoted, say},
 };
 
@@ -24,7 +24,7 @@ impl Training<'_> {
             steps: self.steps,
             train: &self.recipe.train,
             is_evaluated: !self.validation.is_empty(),
-            best: best_before(self.folder.scores(), self.steps, run),
+            best: earlier_best(run, self.steps),
             format: format(self.config, self.folder.keys()),
         };
         for line in advice.lines() {
@@ -102,10 +102,10 @@ fn free(run: &Path) -> std::path::PathBuf {
     free.next().unwrap_or_else(|| run.join("export"))
 }
 
-/// The kept record with the highest score, if it is not the last one.
-fn best_before(scores: &Scores, last: u64, run: &Path) -> Option<u64> {
-    let best = scores.best(run)?;
-    (best != last).then_some(best)
+/// The step of the record with the highest score, if it is not the last one.
+fn earlier_best(run: &Path, last: u64) -> Option<u64> {
+    let best = record::best(run).ok().flatten();
+    best.filter(|best| *best != last)
 }
 
 /// Whose files can hold a model, those that it was made of first.

@@ -114,7 +114,7 @@ fn fitting<'a>(
 }
 
 /// The tensors of one file, or of the files that an index names, none of them read yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tensors {
     entries: BTreeMap<String, (Entry, Place)>,
     files: Vec<File>,
@@ -134,10 +134,7 @@ impl Tensors {
     /// If it is neither, or a file that the index names is not there.
     pub fn open(path: &Path) -> anyhow::Result<Self> {
         let name = path.file_name().and_then(|name| name.to_str());
-        let mut tensors = Self {
-            entries: BTreeMap::new(),
-            files: Vec::new(),
-        };
+        let mut tensors = Self::default();
         if name.is_some_and(is_index) {
             tensors.add_indexed(path)?;
         } else {
@@ -147,13 +144,9 @@ impl Tensors {
     }
 
     fn open_nested(path: &Path, key: &str) -> anyhow::Result<Self> {
-        let mut tensors = Self {
-            entries: BTreeMap::new(),
-            files: Vec::new(),
-        };
+        let mut tensors = Self::default();
         for (key, entry, tensor) in pytorch::entries(path, Some(key))? {
-            let place = Place::Pytorch(Box::new(tensor));
-            tensors.entries.insert(key, (entry, place));
+            tensors.insert(key, entry, Place::Pytorch(Box::new(tensor)))?;
         }
         Ok(tensors)
     }
@@ -206,19 +199,26 @@ impl Tensors {
             let number = self.files.len();
             for (key, entry, place) in safetensors::entries(path, &mut file)? {
                 if is_here(&key) {
-                    let place = Place::Safetensors(number, place);
-                    self.entries.insert(key, (entry, place));
+                    self.insert(key, entry, Place::Safetensors(number, place))?;
                 }
             }
             self.files.push(file);
         } else {
             for (key, entry, tensor) in pytorch::entries(path, None)? {
                 if is_here(&key) {
-                    let place = Place::Pytorch(Box::new(tensor));
-                    self.entries.insert(key, (entry, place));
+                    self.insert(key, entry, Place::Pytorch(Box::new(tensor)))?;
                 }
             }
         }
+        Ok(())
+    }
+
+    fn insert(&mut self, key: String, entry: Entry, place: Place) -> anyhow::Result<()> {
+        ensure!(
+            !self.entries.contains_key(&key),
+            "`{key}` lies in another of the files too, and their index does not say which counts; add it to the index"
+        );
+        self.entries.insert(key, (entry, place));
         Ok(())
     }
 }

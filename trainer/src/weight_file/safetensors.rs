@@ -1,10 +1,6 @@
 //! A safetensors file that is open: its header is read, its tensors when they are asked for.
 
-use std::{
-    fs::File,
-    io::{Read, Seek, SeekFrom},
-    path::Path,
-};
+use std::{fs::File, io::Read, os::unix::fs::FileExt, path::Path};
 
 use anyhow::{Context, bail, ensure};
 use burn::tensor::{DType, TensorData};
@@ -83,12 +79,11 @@ fn float(dtype: Dtype) -> Option<DType> {
 }
 
 /// Reads the values of a tensor as float32.
-pub(super) fn read(mut file: &File, place: Place, shape: &[usize]) -> anyhow::Result<TensorData> {
+pub(super) fn read(file: &File, place: Place, shape: &[usize]) -> anyhow::Result<TensorData> {
     let dtype = place
         .dtype
         .context("its elements are no floating-point numbers")?;
     let mut bytes = vec![0; place.bytes];
-    file.seek(SeekFrom::Start(place.start))?;
-    file.read_exact(&mut bytes)?;
+    file.read_exact_at(&mut bytes, place.start)?;
     Ok(TensorData::from_bytes_vec(bytes, shape.to_vec(), dtype).convert::<f32>())
 }

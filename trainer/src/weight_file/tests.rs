@@ -154,6 +154,28 @@ fn several_files_are_read_by_their_index_and_each_must_be_there() {
 }
 
 #[test]
+fn a_tensor_that_lies_in_two_files_is_that_of_the_one_that_the_index_names() {
+    let case = Case::hf();
+    let mut index = shard(&case, 2);
+    let second = "model-00002-of-00002.safetensors";
+    case.put(second, &case.weights.to_safetensors().unwrap());
+    let put = |index: &Value| {
+        let text = serde_json::to_vec(index).unwrap();
+        case.put("model.safetensors.index.json", &text);
+    };
+    put(&index);
+    assert!(case.gives_the_weights().is_empty());
+    let map = index["weight_map"].as_object_mut().unwrap();
+    map.remove("logit_scale").unwrap();
+    put(&index);
+    let error = case.error();
+    assert!(
+        error.contains(second) && error.contains("`logit_scale`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn an_index_stays_in_its_folder_and_says_the_truth() {
     let case = Case::hf();
     let mut index = shard(&case, 2);

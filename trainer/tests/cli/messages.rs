@@ -39,6 +39,13 @@ fn numbers_that_json_does_not_have_harm_nobody_who_does_not_read_them() {
 }
 
 #[test]
+fn the_limits_on_pictures_hold_where_sources_are_checked() {
+    let folder = with_cases(&["pictures", "sources"]);
+    let arguments = ["data", "check", "t.jsonl", "--set", "image.max_pixels=1"];
+    folder.refuses(&arguments, &["0 samples can be used"]);
+}
+
+#[test]
 fn the_usual_keys_are_found_and_told_and_others_are_listed_with_the_option() {
     let folder = with_cases(&["pictures", "sources"]);
     let said = checked(&folder, "metadata.jsonl");

@@ -1,17 +1,13 @@
 //! Whole runs, an interrupted one, and bad input.
 
-use std::{
-    fs,
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::fs;
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 
-use crate::folder::{Folder, RECIPE, text};
+use crate::{
+    folder::{Folder, RECIPE, text},
+    signals::{ENDLESS, has_steps, send, spawn, until},
+};
 
 #[test]
 fn a_run_ends_with_a_table_that_eval_repeats_and_the_seed_decides_all() {
@@ -78,29 +74,10 @@ fn a_finished_run_is_a_start_for_another() {
 #[test]
 fn an_interrupt_saves_a_record_and_exits_cleanly() {
     let folder = Folder::new();
-    let mut child = folder
-        .command(&[
-            "train",
-            "recipe.toml",
-            "--set",
-            "train.steps=100000",
-            "--set",
-            "run.save_every=end",
-        ])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let metrics = folder.path("runs/small-1/metrics.jsonl");
-    let start = Instant::now();
-    while fs::metadata(&metrics).map_or(0, |file| file.len()) == 0 {
-        assert!(
-            start.elapsed() < Duration::from_secs(120),
-            "no step in two minutes"
-        );
-        std::thread::sleep(Duration::from_millis(50));
-    }
-    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let mut child = spawn(&folder, &ENDLESS);
+    let run = folder.path("runs/small-1");
+    until("a step", || has_steps(&run));
+    send(&child, Signal::SIGINT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     let eval = folder.run(&["eval", "runs/small-1"]);
     assert!(eval.status.success(), "{}", text(&eval));

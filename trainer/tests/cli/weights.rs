@@ -62,6 +62,13 @@ pub(crate) fn trains(folder: &Folder) -> String {
     text(&output)
 }
 
+/// The same from the weights of a run, which brings its preprocessing and the reading of captions.
+fn trains_from(folder: &Folder, run: &str) {
+    let set = format!("model.pretrained={run}");
+    let output = folder.run(&["train", "recipe.toml", "--set", &set]);
+    assert!(output.status.success(), "{}", text(&output));
+}
+
 pub(crate) fn refuses(folder: &Folder, words: &[&str]) {
     folder.refuses(&["train", "recipe.toml"], words);
     assert!(
@@ -136,7 +143,8 @@ fn the_preprocessing_of_a_folder_is_used_in_training_and_out_of_it_and_a_recipe_
             -0.1036, 0.1793, -0.5632, -0.6592, 0.3968, -0.1334, -0.1601, 0.0667,
         ],
     ];
-    for run in ["weights", "runs/r-1"] {
+    trains_from(&folder, "runs/r-1");
+    for run in ["weights", "runs/r-1", "runs/r-2"] {
         assert_near(&embed(&folder, run, "t.csv", &[])[0], &want);
     }
     let export = folder.run(&["export", "--run", "runs/r-1", "--out", "again"]);
@@ -229,8 +237,12 @@ fn a_siglip_pads_and_cleans_as_its_folder_says() {
         json["tokenizer_class"] = json!("SiglipTokenizer")
     });
     folder.table("c.csv", "filepath,title\n0.png,\"A Dog!\"\n1.png,a dog\n");
-    let [_, texts] = embed(&folder, "weights", "c.csv", &[]);
-    assert_eq!(texts[0], texts[1]);
+    trains(&folder);
+    trains_from(&folder, "runs/r-2");
+    for run in ["weights", "runs/r-3"] {
+        let [_, texts] = embed(&folder, run, "c.csv", &[]);
+        assert_eq!(texts[0], texts[1], "{run}");
+    }
     let [_, texts] = embed(
         &folder,
         "weights",

@@ -139,7 +139,7 @@ pub fn dropped_share(key: impl FnOnce() -> String, found: f64) -> Result<(), Con
 ///
 /// # Errors
 ///
-/// Names `heads`, or `width` where there are more heads than it has columns.
+/// Names `heads`.
 pub fn heads_divide(
     heads: impl FnOnce() -> String,
     n_heads: usize,

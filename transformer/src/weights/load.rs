@@ -35,8 +35,8 @@ pub fn load<M: Module>(
     load_from(module, bindings, source).map(|loaded| loaded.module)
 }
 
-/// As [`load`], and says what was found on the way. One tensor is read after another: beside the module there is one in
-/// memory, or two where they hold several parameters.
+/// As [`load`], and says what was found on the way. One tensor is read after another: the source is never in memory as a
+/// whole.
 ///
 /// # Errors
 ///
@@ -109,10 +109,7 @@ impl Loader<'_> {
             Some(held) => held,
             None => (self.read(key, binding, shape)?, parts),
         };
-        let all = data.as_slice::<f32>().map_err(|error| WeightsError::Type {
-            key: key.to_string(),
-            found: error.to_string(),
-        })?;
+        let all = floats(key, &data)?;
         let size = all.len() / parts;
         let values = &all[part * size..(part + 1) * size];
         let values = if binding.layout.is_transposed() {
@@ -152,12 +149,18 @@ impl Loader<'_> {
             });
         }
         let data = self.source.read(key)?;
-        let is_finite = data.iter::<f32>().all(f32::is_finite);
-        if !is_finite {
+        if !floats(key, &data)?.iter().all(|value| value.is_finite()) {
             self.not_finite.push(key.to_string());
         }
         Ok(data)
     }
+}
+
+fn floats<'d>(key: &str, data: &'d TensorData) -> Result<&'d [f32], WeightsError> {
+    data.as_slice().map_err(|error| WeightsError::Type {
+        key: key.to_string(),
+        found: error.to_string(),
+    })
 }
 
 impl ModuleMapper for Loader<'_> {

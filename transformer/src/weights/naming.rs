@@ -99,7 +99,7 @@ impl<'a> Naming<'a> {
     }
 }
 
-/// The keys without what wrappers put inside them. Where two become one, each keeps its own name.
+/// The keys without what wrappers put inside them. Where two would become one, only one of them does.
 fn without_inside<'a>(names: &BTreeMap<String, &'a str>) -> BTreeMap<String, &'a str> {
     let mut inside = BTreeMap::new();
     for (name, key) in names {
@@ -117,8 +117,7 @@ fn without_inside<'a>(names: &BTreeMap<String, &'a str>) -> BTreeMap<String, &'a
     inside
 }
 
-/// What may stand in front of a model's keys, shortest first: nothing, and what stands before one of the first that are
-/// wanted.
+/// What may stand in front of a model's keys: nothing, and what stands before one of the first that are wanted.
 fn prefixes(names: &BTreeMap<String, &str>, wanted: &[&str]) -> BTreeSet<String> {
     let mut prefixes = BTreeSet::from([String::new()]);
     for anchor in wanted.iter().take(ANCHORS) {

@@ -8,7 +8,7 @@ use super::{Weights, WeightsError};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stored {
     /// Floating-point numbers that a weight may be of.
-    Float(DType),
+    Float,
     /// Something else, by its name in the file.
     Other(String),
 }
@@ -17,7 +17,7 @@ impl Stored {
     /// The types of a framework's tensors that a weight may be of: float64, float32, float16 and bfloat16.
     pub fn of(dtype: DType) -> Self {
         match dtype {
-            DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Self::Float(dtype),
+            DType::F64 | DType::F32 | DType::F16 | DType::BF16 => Self::Float,
             other => Self::Other(format!("{other:?}")),
         }
     }

@@ -4,7 +4,7 @@ use image::ImageFormat;
 use transformer::guard::guarded;
 
 use super::error::ImageError;
-use super::kind::kind_of;
+use super::kind::{OTHER, kind_of};
 use super::picture::Picture;
 use super::{exif, formats, gif, jpeg};
 
@@ -17,7 +17,7 @@ pub struct Limits {
     /// Largest file, in bytes. Default: 128 MiB.
     pub max_bytes: u64,
     /// Most pixels (width times height), as declared in the header. Default: 2^26, about 67 million, that is 200 MB
-    /// of RGB.
+    /// of RGB. A side has at most 65,535 of them, whatever this says.
     pub max_pixels: u64,
 }
 
@@ -30,6 +30,9 @@ impl Default for Limits {
     }
 }
 
+/// The longest side that is read, in pixels: JPEG's own longest.
+const LONGEST_SIDE: u32 = 65_535;
+
 impl Limits {
     pub(super) fn check_pixels(&self, width: u32, height: u32) -> Result<(), ImageError> {
         if u64::from(width) * u64::from(height) > self.max_pixels {
@@ -37,6 +40,13 @@ impl Limits {
                 width,
                 height,
                 limit: self.max_pixels,
+            });
+        }
+        if width.max(height) > LONGEST_SIDE {
+            return Err(ImageError::TooLong {
+                width,
+                height,
+                limit: LONGEST_SIDE,
             });
         }
         Ok(())
@@ -128,7 +138,7 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
     let kind = kind_of(bytes);
     Err(ImageError::NotAnImage {
         found: kind.map(|kind| kind.name),
-        remedy: kind.map_or("replace it by a picture", |kind| kind.remedy),
+        remedy: kind.map_or(OTHER, |kind| kind.remedy),
     })
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::error::PreprocessorError;
+use super::error::{PreprocessorError, refused};
 use super::resample::Filter;
 use super::{hf, open_clip, timm};
 
@@ -17,7 +17,7 @@ const HALF: [f64; 3] = [0.5; 3];
 /// What brings 8 bits to 0..1.
 pub(super) const TO_UNIT: f64 = 1.0 / 255.0;
 /// The longest side of a resize or crop, in pixels.
-const MAX_SIDE: u32 = 16_384;
+pub(super) const MAX_SIDE: u32 = 16_384;
 
 /// What of a picture's shape a resize keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -268,46 +268,37 @@ impl PreprocessorConfig {
     /// # Errors
     /// [`PreprocessorError::Value`], with the recipe's name of the key.
     pub fn checked(self) -> Result<Self, PreprocessorError> {
-        let refused = |key: &str, found: String, expected| {
-            Err(PreprocessorError::Value {
-                key: key.to_owned(),
-                found,
-                expected,
-            })
-        };
         let sides = "1 to 16384 pixels";
         if !self.size.is_bounded() {
-            return refused("image.size", self.size.to_string(), sides);
+            return Err(refused("image.size", self.size, sides));
         }
         if let Some(crop) = self.crop.filter(|crop| !crop.is_bounded()) {
-            return refused("image.crop", crop.to_string(), sides);
+            return Err(refused("image.crop", crop, sides));
         }
         if self.resize == ResizeMode::Shortest
             && self.convention == Convention::Transformers
             && !self.size.is_square()
         {
-            let found = self.size.to_string();
-            return refused("image.size", found, "one number, the shortest edge's");
+            let expected = "one number, the shortest edge's";
+            return Err(refused("image.size", self.size, expected));
         }
         if !self.mean.iter().all(|mean| (*mean as f32).is_finite()) {
-            return refused("image.mean", format!("{:?}", self.mean), "finite numbers");
+            let found = format!("{:?}", self.mean);
+            return Err(refused("image.mean", found, "finite numbers"));
         }
         let divides = |std: &f64| (*std as f32).is_normal();
         if !self.std.iter().all(divides) {
             let found = format!("{:?}", self.std);
-            return refused("image.std", found, "finite numbers that are not zero");
+            let expected = "finite numbers that are not zero";
+            return Err(refused("image.std", found, expected));
         }
         let largest = (255.0 * self.rescale) as f32;
         let values = self.mean.iter().zip(&self.std);
         let is_finite =
             |(mean, std): (&f64, &f64)| ((largest - *mean as f32) / *std as f32).is_finite();
         if self.rescale == 0.0 || !largest.is_finite() || !values.into_iter().all(is_finite) {
-            let found = self.rescale.to_string();
-            return refused(
-                "rescale_factor",
-                found,
-                "a number that is not zero, such as 1/255",
-            );
+            let expected = "a number that is not zero, such as 1/255";
+            return Err(refused("rescale_factor", self.rescale, expected));
         }
         Ok(self)
     }

@@ -30,6 +30,19 @@ pub enum ImageError {
         /// Pixels allowed.
         limit: u64,
     },
+    /// A side is longer than resizing has room for: a strip of a few kilobytes would take gigabytes on its way to a
+    /// square.
+    #[error(
+        "the image header declares {width}x{height} pixels, a side has at most {limit}; cut the picture up"
+    )]
+    TooLong {
+        /// Declared width, in pixels.
+        width: u32,
+        /// Declared height, in pixels.
+        height: u32,
+        /// Pixels allowed on a side.
+        limit: u32,
+    },
     /// The content is of no image format that is read here.
     #[error(
         "this is {}, not JPEG, PNG, GIF, WebP, BMP or TIFF; {remedy}",
@@ -122,4 +135,17 @@ pub enum PreprocessorError {
         /// What it may say.
         expected: &'static str,
     },
+}
+
+/// A value that cannot be honoured.
+pub(super) fn refused(
+    key: &str,
+    found: impl ToString,
+    expected: &'static str,
+) -> PreprocessorError {
+    PreprocessorError::Value {
+        key: key.to_owned(),
+        found: found.to_string(),
+        expected,
+    }
 }

@@ -1,7 +1,8 @@
 //! The camera's note on how it was held: EXIF orientation, wherever a format keeps it.
 //!
 //! What is read is what Pillow's `ImageOps.exif_transpose` reads: the number in any of TIFF's numeric types, of either
-//! byte order, the last of several; where EXIF says nothing, XMP's `tiff:Orientation`. Garbage says nothing.
+//! byte order, the last of several; where EXIF says nothing, XMP's `tiff:Orientation`. Garbage says nothing. Only EXIF
+//! and XMP that a PNG holds as text (`Raw profile type exif`) or compressed are passed over.
 
 use image::ImageFormat;
 

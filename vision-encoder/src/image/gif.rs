@@ -16,16 +16,19 @@ pub(super) fn decode(bytes: &[u8], options: &DecodeOptions) -> Result<Picture, I
     gif.set_color_output(ColorOutput::Indexed);
     let mut decoder = gif.read_info(Cursor::new(bytes)).map_err(broken)?;
     let screen = [decoder.width(), decoder.height()].map(u32::from);
-    let Some(frame) = decoder.next_frame_info().map_err(broken)? else {
-        return Err(ImageError::Broken {
-            format: "GIF",
-            reason: "there is no picture in it".into(),
-        });
+    let nothing = || ImageError::Broken {
+        format: "GIF",
+        reason: "there is no picture in it".into(),
     };
+    let frame = decoder.next_frame_info().map_err(broken)?;
+    let frame = frame.ok_or_else(nothing)?;
     let [left, top, width, height] =
         [frame.left, frame.top, frame.width, frame.height].map(u32::from);
     let (transparent, own) = (frame.transparent, frame.palette.clone());
     let size = [screen[0].max(left + width), screen[1].max(top + height)];
+    if size.contains(&0) {
+        return Err(nothing());
+    }
     options.limits.check_pixels(size[0], size[1])?;
     let mut numbers = vec![0; width as usize * height as usize];
     if !numbers.is_empty() {
@@ -126,6 +129,18 @@ mod tests {
         let picture = opened(&bytes, DecodeOptions::default());
         assert_eq!(picture.kind(), PixelKind::Rgb);
         assert_eq!(picture.bytes(), [1, 1, 1, 0, 0, 0]);
+    }
+
+    #[test]
+    fn a_picture_without_width_is_an_error() {
+        let mut bytes = gif(0, 0, RED_GREEN, None);
+        // The frame's width, behind the screen and two colours.
+        bytes[24] = 0;
+        let error = decode(&bytes, &DecodeOptions::default()).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Broken { format: "GIF", .. }),
+            "{error}"
+        );
     }
 
     #[test]

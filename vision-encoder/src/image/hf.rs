@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::description::{PreprocessorConfig, ResizeMode, Size, TO_UNIT};
-use super::error::PreprocessorError;
-use super::json::{self, flag, number, parse, pixels, refused, three};
+use super::error::{PreprocessorError, refused};
+use super::json::{self, flag, height_width, number, parse, pixels, text, three};
 use super::resample::Filter;
 
 const KNOWN: &str = "CLIPImageProcessor, ChineseCLIPImageProcessor, SiglipImageProcessor, ViTImageProcessor, DeiTImageProcessor, BlipImageProcessor, BitImageProcessor";
@@ -139,9 +139,10 @@ fn defaults_of(
     file: &Map<String, Value>,
     model_type: Option<&str>,
 ) -> Result<Defaults, PreprocessorError> {
-    let name = ["image_processor_type", "feature_extractor_type"]
-        .iter()
-        .find_map(|key| file.get(*key)?.as_str());
+    let name = match text(file, "image_processor_type")? {
+        Some(name) => Some(name),
+        None => text(file, "feature_extractor_type")?,
+    };
     let stem = match name {
         Some(name) => [
             "ImageProcessorFast",
@@ -163,19 +164,19 @@ fn defaults_of(
             _ => None,
         }),
     };
-    let square = |config, squares| Ok(Defaults { config, squares });
+    let defaults = |config, squares| Ok(Defaults { config, squares });
     match stem {
-        Some("CLIP" | "ChineseCLIP" | "Bit") => square(PreprocessorConfig::clip(224), false),
-        Some("Siglip") => square(PreprocessorConfig::siglip(224), false),
-        Some("ViT") => square(PreprocessorConfig::vit(224), true),
-        Some("DeiT") => square(
+        Some("CLIP" | "ChineseCLIP" | "Bit") => defaults(PreprocessorConfig::clip(224), false),
+        Some("Siglip") => defaults(PreprocessorConfig::siglip(224), false),
+        Some("ViT") => defaults(PreprocessorConfig::vit(224), true),
+        Some("DeiT") => defaults(
             PreprocessorConfig {
                 crop: Some(Size::square(224)),
                 ..PreprocessorConfig::siglip(256)
             },
             true,
         ),
-        Some("Blip") => square(PreprocessorConfig::blip(384), true),
+        Some("Blip") => defaults(PreprocessorConfig::blip(384), true),
         Some("Siglip2") => Err(PreprocessorError::NaFlex {
             found: name.unwrap_or("siglip2").to_owned(),
         }),
@@ -188,13 +189,16 @@ fn defaults_of(
 
 /// A key that nobody here knows may change pixels; only one that is switched off certainly does not.
 fn check_keys(file: &Map<String, Value>) -> Result<(), PreprocessorError> {
+    let pads = flag(file, "do_pad")? == Some(true);
+    let is_known = |key: &str| {
+        // The size of the padding has no effect unless padding is switched on.
+        READ.contains(&key) || NEUTRAL.contains(&key) || key == "pad_size" && !pads
+    };
     let is_off = |value: &Value| value.is_null() || *value == Value::Bool(false);
-    let unknown = file.iter().find(|(key, value)| {
-        !READ.contains(&key.as_str()) && !NEUTRAL.contains(&key.as_str()) && !is_off(value)
-    });
+    let unknown = file
+        .iter()
+        .find(|(key, value)| !is_known(key.as_str()) && !is_off(value));
     match unknown {
-        // What pads has no effect unless it is switched on.
-        Some((key, _)) if key == "pad_size" && flag(file, "do_pad")? != Some(true) => Ok(()),
         Some((key, value)) => Err(refused(
             key,
             value,
@@ -233,6 +237,9 @@ fn size_of(
     size: &Value,
     squares: bool,
 ) -> Result<(ResizeMode, Size), PreprocessorError> {
+    let squash = |height: &Value, width: &Value| {
+        height_width(height, width).map(|size| (ResizeMode::Squash, size))
+    };
     let understood = match size {
         Value::Object(sides) => {
             let side = |name: &str| sides.get(name).filter(|side| !side.is_null());
@@ -241,9 +248,7 @@ fn size_of(
             });
             match (side("height"), side("width"), side("shortest_edge")) {
                 _ if others => None,
-                (Some(height), Some(width), None) => pixels(height)
-                    .zip(pixels(width))
-                    .map(|(height, width)| (ResizeMode::Squash, Size { height, width })),
+                (Some(height), Some(width), None) => squash(height, width),
                 (None, None, Some(edge)) => {
                     pixels(edge).map(|edge| (ResizeMode::Shortest, Size::square(edge)))
                 }
@@ -251,9 +256,7 @@ fn size_of(
             }
         }
         Value::Array(sides) => match sides.as_slice() {
-            [height, width] => pixels(height)
-                .zip(pixels(width))
-                .map(|(height, width)| (ResizeMode::Squash, Size { height, width })),
+            [height, width] => squash(height, width),
             _ => None,
         },
         plain => pixels(plain).map(|side| {
@@ -416,6 +419,11 @@ mod tests {
             (r#""image_mean": [1, 0]"#, "image_mean"),
             (r#""rescale_factor": 0"#, "rescale_factor"),
             (r#""do_pad": true"#, "do_pad"),
+            (
+                r#""do_pad": null, "pad_size": 9, "size_divisor": 32"#,
+                "size_divisor",
+            ),
+            (r#""image_processor_type": 2"#, "image_processor_type"),
             (r#""crop_pct": 0.9"#, "crop_pct"),
             (r#""use_square_size": true"#, "use_square_size"),
         ] {

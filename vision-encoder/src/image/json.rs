@@ -2,24 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::error::PreprocessorError;
+use super::description::{MAX_SIDE, Size};
+use super::error::{PreprocessorError, refused};
 
 pub(super) fn parse(text: &str) -> Result<Map<String, Value>, PreprocessorError> {
     serde_json::from_str(text).map_err(|error| PreprocessorError::Json {
         reason: error.to_string(),
     })
-}
-
-pub(super) fn refused(
-    key: &str,
-    found: impl ToString,
-    expected: &'static str,
-) -> PreprocessorError {
-    PreprocessorError::Value {
-        key: key.to_owned(),
-        found: found.to_string(),
-        expected,
-    }
 }
 
 /// A value that is there; `null` is the default, as in the originals.
@@ -31,38 +20,35 @@ pub(super) fn flag(
     file: &Map<String, Value>,
     key: &str,
 ) -> Result<Option<bool>, PreprocessorError> {
-    let value = given(file, key);
-    value
-        .map(|value| {
-            value
-                .as_bool()
-                .ok_or_else(|| refused(key, value, "true or false"))
-        })
-        .transpose()
+    typed(file, key, Value::as_bool, "true or false")
 }
 
 pub(super) fn number(
     file: &Map<String, Value>,
     key: &str,
 ) -> Result<Option<f64>, PreprocessorError> {
-    let value = given(file, key);
-    value
-        .map(|value| {
-            value
-                .as_f64()
-                .ok_or_else(|| refused(key, value, "a number"))
-        })
-        .transpose()
+    typed(file, key, Value::as_f64, "a number")
 }
 
 pub(super) fn text<'a>(
     file: &'a Map<String, Value>,
     key: &str,
 ) -> Result<Option<&'a str>, PreprocessorError> {
-    let value = given(file, key);
-    value
-        .map(|value| value.as_str().ok_or_else(|| refused(key, value, "a name")))
-        .transpose()
+    typed(file, key, Value::as_str, "a name")
+}
+
+fn typed<'a, T>(
+    file: &'a Map<String, Value>,
+    key: &str,
+    of_kind: impl FnOnce(&'a Value) -> Option<T>,
+    expected: &'static str,
+) -> Result<Option<T>, PreprocessorError> {
+    let Some(value) = given(file, key) else {
+        return Ok(None);
+    };
+    of_kind(value)
+        .map(Some)
+        .ok_or_else(|| refused(key, value, expected))
 }
 
 /// A number for each colour, or one for all of them.
@@ -86,10 +72,18 @@ pub(super) fn three(
     }
 }
 
-/// A side in pixels, 1 to 2^14.
+/// A side in pixels, 1 to [`MAX_SIDE`].
 pub(super) fn pixels(value: &Value) -> Option<u32> {
-    let side = value.as_u64().filter(|side| (1..=1 << 14).contains(side))?;
-    u32::try_from(side).ok()
+    let side = u32::try_from(value.as_u64()?).ok()?;
+    (1..=MAX_SIDE).contains(&side).then_some(side)
+}
+
+/// Two sides in pixels.
+pub(super) fn height_width(height: &Value, width: &Value) -> Option<Size> {
+    Some(Size {
+        height: pixels(height)?,
+        width: pixels(width)?,
+    })
 }
 
 /// The same error by a file's own name of the key.

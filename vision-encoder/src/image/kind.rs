@@ -13,7 +13,7 @@ const UNPACK: &str = "unpack it and name the pictures inside";
 const FRAMES: &str = "save frames of it as JPEG or PNG";
 const AGAIN: &str = "download the picture again";
 const TABLE: &str = "name it as the data, not as a picture";
-const OTHER: &str = "replace it by a picture";
+pub(super) const OTHER: &str = "replace it by a picture";
 
 /// What opens a file, and where.
 const MAGIC: &[(usize, &[u8], &str, &str)] = &[

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use super::description::{
     CLIP_MEAN, CLIP_STD, Convention, PreprocessorConfig, ResizeMode, Size, TO_UNIT,
 };
-use super::error::PreprocessorError;
-use super::json::{self, given, parse, pixels, refused, text, three};
+use super::error::{PreprocessorError, refused};
+use super::json::{self, given, height_width, parse, pixels, text, three};
 use super::resample::Filter;
 
 const SIZES: &str = "a number of pixels or [height, width], of 1 to 16384";
@@ -105,9 +105,7 @@ fn fill_of(cfg: &Map<String, Value>) -> Result<[u8; 3], PreprocessorError> {
 fn size_of(key: &'static str, size: &Value) -> Result<Size, PreprocessorError> {
     let understood = match size.as_array().map(Vec::as_slice) {
         Some([side]) => pixels(side).map(Size::square),
-        Some([height, width]) => pixels(height)
-            .zip(pixels(width))
-            .map(|(height, width)| Size { height, width }),
+        Some([height, width]) => height_width(height, width),
         Some(_) => None,
         None => pixels(size).map(Size::square),
     };

@@ -33,9 +33,10 @@ impl Stored {
     }
 }
 
-fn is_grey_ramp<const N: usize>(colours: &[[u8; N]]) -> bool {
-    colours
+fn is_grey_ramp<const N: usize>(table: &[[u8; N]], colours: usize) -> bool {
+    table
         .iter()
+        .take(colours)
         .zip(0_u8..=255)
         .all(|(colour, level)| colour[..3] == [level; 3])
 }
@@ -63,11 +64,9 @@ fn bmp_has_palette(bytes: &[u8]) -> bool {
     let table = bytes.get(14_usize.saturating_add(header)..);
     let table = table.unwrap_or_default();
     let is_ramp = if header == 12 {
-        let all = table.as_chunks::<3>().0;
-        is_grey_ramp(&all[..all.len().min(colours)])
+        is_grey_ramp(table.as_chunks::<3>().0, colours)
     } else {
-        let all = table.as_chunks::<4>().0;
-        is_grey_ramp(&all[..all.len().min(colours)])
+        is_grey_ramp(table.as_chunks::<4>().0, colours)
     };
     colours == 2 || !is_ramp
 }

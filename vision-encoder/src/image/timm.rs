@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use super::description::{Convention, PreprocessorConfig, ResizeMode, Size, TO_UNIT};
-use super::error::PreprocessorError;
-use super::json::{given, number, parse, pixels, refused, renamed, text, three};
+use super::error::{PreprocessorError, refused};
+use super::json::{given, height_width, number, parse, renamed, text, three};
 use super::resample::Filter;
 
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
@@ -85,9 +85,9 @@ fn input_size(cfg: &Map<String, Value>) -> Result<Size, PreprocessorError> {
         return Ok(Size::square(224));
     };
     let size = match found.as_array().map(Vec::as_slice) {
-        Some([channels, height, width]) if channels.as_u64() == Some(3) => pixels(height)
-            .zip(pixels(width))
-            .map(|(height, width)| Size { height, width }),
+        Some([channels, height, width]) if channels.as_u64() == Some(3) => {
+            height_width(height, width)
+        }
         _ => None,
     };
     size.ok_or_else(|| {

@@ -365,6 +365,8 @@ fn well_known_keys_lists_of_captions_and_numbers_of_python_are_read() {
     ];
     let (_folder, set) = open(shard(entries)).unwrap();
     assert_eq!(captions(&set), ["a", "b", "c"]);
+    let nameless: Entries = &[("0.jpg", b"x"), ("0.json", b"{\"\": \"not this\"}")];
+    assert!(open(shard(nameless)).is_err());
     assert_eq!(set.groups().image_of_row(), [0, 1, 1]);
     let config = WebDatasetConfig {
         caption_key: "title".into(),

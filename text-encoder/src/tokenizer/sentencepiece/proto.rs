@@ -154,7 +154,7 @@ impl Model {
         .map(|said| said.unwrap_or(true))
     }
 
-    /// The id of the piece of this kind that is spelled so.
+    /// The id of the first piece that is spelled so.
     pub(in crate::tokenizer) fn id_of(&self, text: &str) -> Option<usize> {
         self.pieces.iter().position(|piece| piece.text() == text)
     }
