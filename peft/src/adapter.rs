@@ -5,7 +5,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use crate::{linear::give, product};
+use kernels::product;
+
+use crate::linear::give;
 
 /// A low-rank update `scale * (x A) B` with `scale = alpha / rank` (Hu et al. 2021).
 #[derive(Module, Debug)]

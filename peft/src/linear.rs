@@ -5,10 +5,9 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use crate::{
-    Adapter,
-    product::{column_sums, linear, product},
-};
+use kernels::{column_sums, linear, product};
+
+use crate::Adapter;
 
 /// Sizes and initialisation of a [`Linear`].
 #[derive(Clone, Debug)]

@@ -5,7 +5,8 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use checkpointing::{Seed, Segment, State};
-use peft::{Linear, LinearConfig, product};
+use kernels::product;
+use peft::{Linear, LinearConfig};
 use transformer::LayerNorm;
 
 use crate::{TextConfig, TextEmbed};

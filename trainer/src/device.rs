@@ -14,8 +14,8 @@ use std::{
 
 use anyhow::{Context, anyhow, bail, ensure};
 use burn::tensor::{DType, Device, Tensor};
+use kernels::is_host;
 use serde::{Deserialize, Serialize};
-use transformer::host::is_host;
 
 /// What the program was built for: a feature of this crate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,11 +185,25 @@ pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
     works(&device).map_err(helped)?;
     #[cfg(feature = "cuda")]
     if backend == Backend::Cuda {
-        peft::multiply_by(float32::product, &device);
+        let product = Some(float32::product as kernels::Product);
+        kernels::set_profile(
+            &device,
+            kernels::DeviceProfile {
+                product,
+                raw_access: None,
+            },
+        );
     }
     #[cfg(feature = "libtorch")]
     if backend == Backend::Libtorch && !is_gpu(&device) {
-        transformer::host::reach_by(libtorch::REACH, &device);
+        let raw_access = Some(libtorch::RAW_ACCESS);
+        kernels::set_profile(
+            &device,
+            kernels::DeviceProfile {
+                product: None,
+                raw_access,
+            },
+        );
     }
     Ok(device)
 }

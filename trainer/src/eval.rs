@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use checkpointing::{Seed, State};
 use data::{Groups, Ledger, Source, Templates};
 use fusion::normalise;
-use peft::product;
+use kernels::product;
 use serde::Serialize;
 use text_encoder::TextEncoder;
 use vision_encoder::VisionEncoder;

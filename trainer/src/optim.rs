@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 use checkpointing::Gradients;
-use transformer::host::{Kernel, over_rows, vectorise};
+use kernels::host::{Kernel, over_rows, vectorise};
 
 use crate::device;
 

@@ -1,16 +1,14 @@
 //! Multi-head attention, with its core's pullback in closed form.
 
-mod by_head;
-mod products;
-
 use burn::{
     module::{Initializer, Module, ParamId},
-    tensor::{Bool, Device, Tensor, TensorData, activation::softmax},
+    tensor::{Bool, Device, Tensor},
 };
 use checkpointing::Seed;
-use peft::{Linear, LinearConfig, product};
+use kernels::{Dropout, Mask, attend, pull_attend};
+use peft::{Linear, LinearConfig};
 
-use crate::{LayerNorm, dropout::dropout, host::HostTensor, pooled::PooledToken};
+use crate::{LayerNorm, pooled::PooledToken};
 
 /// Sizes of an [`Attention`].
 #[derive(Clone, Debug)]
@@ -75,16 +73,6 @@ impl AttentionConfig {
     }
 }
 
-/// What the core of an [`Attention`] gives.
-pub struct Core {
-    /// What it was given, queries, keys and values, `[batch, tokens, d_model]`.
-    pub qkv: [Tensor<3>; 3],
-    /// The attention weights, `[batch, n_heads, queries, keys]`.
-    pub weights: Tensor<4>,
-    /// What they mix of the values, `[batch, queries, d_model]`.
-    pub mixed: Tensor<3>,
-}
-
 /// Scaled dot-product attention in several heads (Vaswani et al. 2017).
 #[derive(Module, Debug)]
 pub struct Attention {
@@ -142,54 +130,33 @@ impl Attention {
         let q = self.normed(&self.query_norm, self.query.forward(queries));
         let k = self.normed(&self.key_norm, self.key.forward(keys.clone()));
         let v = self.value.forward(keys);
-        let core = match self.drops(seed) {
-            false => self.core([q, k, v], mask, causal),
-            true => self.core_tensor([q, k, v], mask, causal, seed),
-        };
-        self.output.forward(core.mixed)
+        let (_, mixed) = attend(
+            [q, k, v],
+            self.n_heads,
+            &mask_of(mask, causal),
+            self.drawn(seed),
+        );
+        self.output.forward(mixed)
     }
 
-    /// The core, between the maps, without dropout. Shapes: `[batch, tokens, d_model]` each, mask `[batch, keys]`.
-    pub fn core(&self, qkv: [Tensor<3>; 3], mask: Option<&Tensor<2, Bool>>, causal: bool) -> Core {
-        if is_open(&qkv) {
-            let qkv = qkv.map(HostTensor::fetch);
-            let (weights, mixed) = by_head::forward(qkv.each_ref(), self.n_heads, mask, causal);
-            return Core {
-                qkv: qkv.map(HostTensor::close),
-                weights,
-                mixed,
-            };
-        }
-        self.core_tensor(qkv, mask, causal, Seed::evaluation())
+    /// The core, between the maps, without dropout: queries, keys and values again, and what is mixed. Shapes: `[batch,
+    /// tokens, d_model]` each, mask `[batch, keys]`.
+    pub(crate) fn core(&self, qkv: [Tensor<3>; 3], mask: &Mask) -> ([Tensor<3>; 3], Tensor<3>) {
+        attend(qkv, self.n_heads, mask, None)
     }
 
-    fn core_tensor(
-        &self,
-        qkv: [Tensor<3>; 3],
-        mask: Option<&Tensor<2, Bool>>,
-        causal: bool,
-        seed: Seed,
-    ) -> Core {
-        let [q, k, v] = qkv.clone().map(|x| self.heads(x));
-        let scale = scale(q.dims()[3]);
-        let scores = product(q, k.swap_dims(2, 3)) * scale;
-        let weights = dropout(softmax_masked(scores, mask, causal), self.dropout, seed);
-        let mixed = self.merge(product(weights.clone(), v));
-        Core {
-            qkv,
-            weights,
-            mixed,
-        }
+    /// The dropout of the attention weights, if there is one.
+    fn drawn(&self, seed: Seed) -> Option<Dropout> {
+        let seed = seed.training().filter(|_| self.dropout > 0.0)?;
+        Some(Dropout {
+            p: self.dropout,
+            seed,
+        })
     }
 
     /// Whether the pullback in closed form covers this layer.
     pub(crate) fn is_plain(&self, seed: Seed) -> bool {
-        self.query_norm.is_none() && self.key_norm.is_none() && !self.drops(seed)
-    }
-
-    /// Whether attention weights are dropped.
-    fn drops(&self, seed: Seed) -> bool {
-        self.dropout > 0.0 && seed.training().is_some()
+        self.query_norm.is_none() && self.key_norm.is_none() && self.drawn(seed).is_none()
     }
 
     /// A norm within each head of `[batch, tokens, d_model]`.
@@ -202,55 +169,20 @@ impl Attention {
         norm.forward(x.reshape(heads)).reshape(shape)
     }
 
-    /// `[batch, tokens, d_model] -> [batch, n_heads, tokens, d_head]`, a view.
-    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
-        let [batch, tokens, d_model] = x.dims();
-        x.reshape([batch, tokens, self.n_heads, d_model / self.n_heads])
-            .swap_dims(1, 2)
-    }
-
-    /// `[batch, n_heads, tokens, d_head] -> [batch, tokens, d_model]`.
-    fn merge(&self, x: Tensor<4>) -> Tensor<3> {
-        let [batch, heads, tokens, d_head] = x.dims();
-        x.swap_dims(1, 2).reshape([batch, tokens, heads * d_head])
-    }
-
     /// Whether a token sees only itself and those before it.
     pub(crate) fn is_causal(&self) -> bool {
         self.causal
     }
 
     /// The cotangents of queries, keys and values for the cotangent of what was mixed. Shapes: `[batch, tokens,
-    /// d_model]`, the weights `[batch, n_heads, queries, keys]`.
-    pub fn pull_core(
+    /// d_model]`.
+    pub(crate) fn pull_core(
         &self,
         qkv: [Tensor<3>; 3],
-        weights: Tensor<4>,
+        mask: &Mask,
         cotangent: Tensor<3>,
     ) -> [Tensor<3>; 3] {
-        if is_open(&qkv) && HostTensor::opens(&weights) && HostTensor::opens(&cotangent) {
-            let weights = HostTensor::fetch(weights);
-            let cotangent = HostTensor::fetch(cotangent);
-            return by_head::pull(qkv.map(HostTensor::fetch), &weights, &cotangent);
-        }
-        self.pull_core_tensor(qkv, weights, cotangent)
-    }
-
-    fn pull_core_tensor(
-        &self,
-        qkv: [Tensor<3>; 3],
-        weights: Tensor<4>,
-        cotangent: Tensor<3>,
-    ) -> [Tensor<3>; 3] {
-        let [q, k, v] = qkv.map(|x| self.heads(x));
-        let cotangent = self.heads(cotangent);
-        let scale = scale(q.dims()[3]);
-        let v_cotangent = product(weights.clone().swap_dims(2, 3), cotangent.clone());
-        let weights_cotangent = product(cotangent, v.swap_dims(2, 3));
-        let scores = pull_softmax(weights, weights_cotangent) * scale;
-        let q_cotangent = product(scores.clone(), k);
-        let k_cotangent = product(scores.swap_dims(2, 3), q);
-        [q_cotangent, k_cotangent, v_cotangent].map(|x| self.merge(x))
+        pull_attend(qkv, self.n_heads, mask, None, cotangent)
     }
 
     /// The pullback of the three input maps. Shapes: all `[rows, d_model]`; with a pooled token its query's `[batch,
@@ -279,82 +211,12 @@ impl Attention {
     }
 }
 
-fn softmax_masked(scores: Tensor<4>, mask: Option<&Tensor<2, Bool>>, causal: bool) -> Tensor<4> {
-    let [_, _, queries, keys] = scores.dims();
-    let mut scores = scores;
-    if causal {
-        let hidden: Vec<bool> = (0..queries)
-            .flat_map(|q| (0..keys).map(move |k| k > q))
-            .collect();
-        let data = TensorData::new(hidden, [1, 1, queries, keys]);
-        let hidden = Tensor::<4, Bool>::from_data(data, &scores.device());
-        scores = scores.mask_fill(hidden, f32::MIN);
-    }
-    if let Some(mask) = mask {
-        let hidden = mask.clone().bool_not().unsqueeze_dims::<4>(&[1, 2]);
-        scores = scores.mask_fill(hidden, f32::MIN);
-    }
-    softmax(scores, 3)
-}
-
-/// `P * (dP - sum(dP * P))` along the last axis.
-fn pull_softmax(weights: Tensor<4>, cotangent: Tensor<4>) -> Tensor<4> {
-    let mean = (weights.clone() * cotangent.clone()).sum_dim(3);
-    weights * (cotangent - mean)
-}
-
-/// What scores are multiplied by.
-fn scale(d_head: usize) -> f32 {
-    1.0 / (d_head as f32).sqrt()
-}
-
-fn is_open(tensors: &[Tensor<3>; 3]) -> bool {
-    tensors.iter().all(HostTensor::opens)
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::Distribution;
-
-    use super::*;
-
-    #[test]
-    fn the_core_on_slices_equals_tensor_operations() {
-        let device = testing::host();
-        let mask = Tensor::<2, Bool>::from_data(
-            [
-                [true, true, true, false, false],
-                [true, true, false, true, true],
-            ],
-            &device,
-        );
-        let random =
-            |tokens| Tensor::<3>::random([2, tokens, 54], Distribution::Normal(0.0, 2.0), &device);
-        let attention = AttentionConfig::new(54, 3).init(&device);
-        for queries in [5, 1] {
-            for causal in [false, queries > 1] {
-                for mask in [None, Some(&mask)] {
-                    let qkv = [random(queries), random(5), random(5)];
-                    let want = attention.core_tensor(qkv.clone(), mask, causal, Seed::evaluation());
-                    let got = attention.core(qkv.clone(), mask, causal);
-                    for (got, want) in got.qkv.iter().zip(&qkv) {
-                        got.clone()
-                            .into_data()
-                            .assert_eq(&want.clone().into_data(), true);
-                    }
-                    testing::assert_close(&got.weights, &want.weights, 2e-6);
-                    testing::assert_close(&got.mixed, &want.mixed, 2e-6);
-
-                    let cotangent = random(queries);
-                    let weights = want.weights;
-                    let want =
-                        attention.pull_core_tensor(qkv.clone(), weights.clone(), cotangent.clone());
-                    let got = attention.pull_core(qkv, weights, cotangent);
-                    for (got, want) in got.iter().zip(&want) {
-                        testing::assert_close(got, want, 4e-6);
-                    }
-                }
-            }
-        }
-    }
+/// What each query sees.
+pub(crate) fn mask_of(real: Option<&Tensor<2, Bool>>, causal: bool) -> Mask {
+    let mask = if causal {
+        Mask::causal()
+    } else {
+        Mask::default()
+    };
+    mask.with_real(real.cloned())
 }

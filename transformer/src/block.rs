@@ -5,10 +5,11 @@ use burn::{
     tensor::{Bool, Device, Int, Tensor},
 };
 use checkpointing::{Gradients, Pulled, Seed, Segment, State, Tape, record_with_autodiff};
+use kernels::Mask;
 
 use crate::{
-    Activation, Attention, AttentionConfig, Core, LayerNorm, Mlp, POOLED, dropout::dropout,
-    pick_token, pooled::PooledToken,
+    Activation, Attention, AttentionConfig, LayerNorm, Mlp, POOLED, attention::mask_of,
+    dropout::dropout, pick_token, pooled::PooledToken,
 };
 
 /// Where a block normalises.
@@ -238,7 +239,7 @@ impl Segment for Block {
 struct Saved {
     input: Tensor<2>,
     qkv: [Tensor<3>; 3],
-    weights: Tensor<4>,
+    mask: Mask,
     mixed: Tensor<2>,
     middle: Tensor<2>,
     hidden: Tensor<2>,
@@ -271,11 +272,8 @@ impl Saved {
             attention.value.forward(normed),
         ];
         let qkv = qkv.map(|x| by_sequence(x, batch));
-        let Core {
-            qkv,
-            weights,
-            mixed,
-        } = attention.core(qkv, seen.as_ref(), causal);
+        let mask = mask_of(seen.as_ref(), causal);
+        let (qkv, mixed) = attention.core(qkv, &mask);
         let mixed: Tensor<2> = mixed.reshape([-1, d_model as i32]);
         let middle = queries(&input) + attention.output.forward(mixed.clone());
         let hidden = block
@@ -289,7 +287,7 @@ impl Saved {
             Self {
                 input,
                 qkv,
-                weights,
+                mask,
                 mixed,
                 middle,
                 hidden,
@@ -321,7 +319,7 @@ impl Saved {
             .output
             .pull_parameters(self.mixed, middle.clone(), sink);
         let cotangents = attention
-            .pull_core(self.qkv, self.weights, by_sequence(mixed, batch))
+            .pull_core(self.qkv, &self.mask, by_sequence(mixed, batch))
             .map(|x| x.reshape([-1, d_model as i32]));
         let normed = block.attention_norm.forward(self.input.clone());
         let pooled = self.pooled.as_ref();

@@ -2,10 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use checkpointing::Seed;
-use rand_chacha::{
-    ChaCha8Rng,
-    rand_core::{RngCore, SeedableRng},
-};
+use kernels::Dropout;
 
 /// Zeroes elements with probability `p` and scales the rest by `1 / (1 - p)`; in evaluation, or
 /// with `p = 0`, gives the input back.
@@ -15,16 +12,8 @@ pub fn dropout<const D: usize>(input: Tensor<D>, p: f64, seed: Seed) -> Tensor<D
     let Some(seed) = seed.training().filter(|_| p > 0.0) else {
         return input;
     };
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let dropped = (p * 2f64.powi(32)) as u64;
-    let scale = (1.0 / (1.0 - p)) as f32;
     let shape = input.shape();
-    let keep: Vec<f32> = (0..shape.num_elements())
-        .map(|_| match u64::from(random.next_u32()) < dropped {
-            true => 0.0,
-            false => scale,
-        })
-        .collect();
+    let keep = Dropout { p, seed }.all_factors(shape.num_elements());
     let device = input.device();
     let inner = device.clone().without_autodiff();
     let keep = Tensor::<D>::from_data(TensorData::new(keep, shape), &inner);

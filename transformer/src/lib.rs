@@ -1,24 +1,22 @@
 #![doc = include_str!("../README.md")]
 
-mod activation;
 mod attention;
 mod block;
 mod block_keys;
 pub mod config;
 mod dropout;
 pub mod guard;
-pub mod host;
 mod mlp;
 mod norm;
 mod pooled;
 mod weights;
 
-pub use activation::Activation;
-pub use attention::{Attention, AttentionConfig, Core};
+pub use attention::{Attention, AttentionConfig};
 pub use block::{Block, BlockConfig, NormOrder};
 pub use block_keys::BlockKeys;
 pub use config::{ConfigError, Section};
 pub use dropout::dropout;
+pub use kernels::Activation;
 pub use mlp::Mlp;
 pub use norm::LayerNorm;
 pub use pooled::{POOLED, pick_token};

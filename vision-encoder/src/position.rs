@@ -1,7 +1,7 @@
 //! Position embeddings for pictures of another size than the model was made for.
 
 use burn::tensor::{Tensor, TensorData};
-use peft::product;
+use kernels::product;
 
 /// Resamples position embeddings from one grid of patches to another, bicubic with a = -0.75 and
 /// without aligned corners, as torch's `interpolate` does.

@@ -5,7 +5,7 @@
 //! the sums of whole rows and columns, so that tiles are visited twice.
 
 use burn::tensor::Tensor;
-use transformer::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
+use kernels::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
 
 use super::log_sum_exp::LogSumExp;
 use super::tiles::{Features, Place, Reads};

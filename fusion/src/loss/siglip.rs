@@ -7,7 +7,7 @@
 use std::ops::AddAssign;
 
 use burn::tensor::{Tensor, activation};
-use transformer::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
+use kernels::host::{HostTensor, Kernel, LANES, exp, sum_rows, vectorise};
 
 use super::tiles::{Features, Place, Reads};
 use super::{LogitMap, LossAndGrads};

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor};
-use peft::product;
-use transformer::host::is_host;
+use kernels::is_host;
+use kernels::product;
 
 use super::tiling::{Tiling, blocks};
 

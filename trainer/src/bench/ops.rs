@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use burn::tensor::{Device, Distribution, Tensor};
 use checkpointing::{Seed, Segment, State};
+use kernels::{Mask, attend, pull_attend};
 use peft::LinearConfig;
 use serde_json::json;
 use transformer::{Activation, AttentionConfig, BlockConfig, LayerNorm};
@@ -37,20 +38,18 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         });
     });
 
-    let attention = AttentionConfig::new(WIDTH, HEADS).init(device);
     let tokens = || random([rows, WIDTH]).reshape([args.batch, TOKENS, WIDTH]);
     let qkv = [tokens(), tokens(), tokens()];
     let own_qkv = || qkv.each_ref().map(own);
     let shape = [args.batch, HEADS, TOKENS, WIDTH / HEADS];
     run.time_with("attention-core", &shape, own_qkv, |qkv| {
-        drop(attention.core(qkv, None, false));
+        drop(attend(qkv, HEADS, &Mask::default(), None));
     });
-    let core = attention.core(qkv.clone(), None, false);
     run.time_with(
         "attention-pull",
         &shape,
-        || (own_qkv(), own(&core.weights), own(&core.mixed)),
-        |(qkv, weights, mixed)| drop(attention.pull_core(qkv, weights, mixed)),
+        || (own_qkv(), tokens()),
+        |(qkv, mixed)| drop(pull_attend(qkv, HEADS, &Mask::default(), None, mixed)),
     );
 
     let norm = LayerNorm::new(WIDTH, 1e-5, device);

@@ -9,7 +9,7 @@ use burn::{
     backend::{BackendTensor, DispatchTensor, DispatchTensorKind},
     tensor::Device,
 };
-use transformer::host::Reach;
+use kernels::RawAccess;
 
 /// The processor.
 pub(super) fn cpu() -> Device {
@@ -17,7 +17,7 @@ pub(super) fn cpu() -> Device {
 }
 
 /// How to get to the elements of a tensor on the processor, whose memory LibTorch does not lend.
-pub(super) const REACH: Reach = Reach { read, write };
+pub(super) const RAW_ACCESS: RawAccess = RawAccess { read, write };
 
 fn read(tensor: &DispatchTensor, start: usize, to: &mut [f32]) {
     part(tensor, start, to.len()).copy_data(to, to.len());
@@ -39,13 +39,13 @@ fn part(tensor: &DispatchTensor, start: usize, length: usize) -> tch::Tensor {
 #[cfg(test)]
 mod tests {
     use burn::tensor::{Distribution, Tensor};
-    use transformer::host::{over_rows, reach_by};
+    use kernels::{DeviceProfile, host::over_rows, set_profile};
 
     use super::*;
 
     fn device() -> Device {
         let device = cpu();
-        reach_by(REACH, &device);
+        reach_by(RAW_ACCESS, &device);
         device
     }
 

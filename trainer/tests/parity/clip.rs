@@ -6,7 +6,7 @@ use fusion::{
     Batch, DualConfig, DualEncoder, DualKeys, StepConfig, contrastive_step, loss::ContrastiveLoss,
     normalise,
 };
-use peft::product;
+use kernels::product;
 use text_encoder::TextTransformer;
 use transformer::{Weights, load, save, save_gradients};
 use vision_encoder::VisionTransformer;

@@ -5,7 +5,7 @@ use burn::{
     tensor::Tensor,
 };
 use checkpointing::Gradients;
-use peft::product;
+use kernels::product;
 use serde_json::Value;
 use trainer::{
     optim::{AdamW, AdamWConfig, clip_scale, gradient_norm},

@@ -11,7 +11,7 @@
 use std::f64::consts::PI;
 use std::ops::Range;
 
-use transformer::host::{Kernel, vectorise};
+use kernels::host::{Kernel, vectorise};
 
 use super::picture::Picture;
 use super::resample::{Axis, Filter};

@@ -10,11 +10,34 @@ use crate::cargo::cargo;
 
 /// Each crate and the workspace crates it may use; what stands side by side does not see each other.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("peft", &[]),
-    ("checkpointing", &[]),
-    ("transformer", &["peft", "checkpointing"]),
-    ("vision-encoder", &["transformer", "peft", "checkpointing"]),
-    ("text-encoder", &["transformer", "peft", "checkpointing"]),
+    ("kernels", &[]),
+    ("precision", &["kernels"]),
+    ("checkpointing", &["precision", "kernels"]),
+    ("peft", &["checkpointing", "precision", "kernels"]),
+    (
+        "transformer",
+        &["peft", "checkpointing", "precision", "kernels"],
+    ),
+    (
+        "vision-encoder",
+        &[
+            "transformer",
+            "peft",
+            "checkpointing",
+            "precision",
+            "kernels",
+        ],
+    ),
+    (
+        "text-encoder",
+        &[
+            "transformer",
+            "peft",
+            "checkpointing",
+            "precision",
+            "kernels",
+        ],
+    ),
     (
         "fusion",
         &[
@@ -23,8 +46,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "transformer",
             "peft",
             "checkpointing",
+            "precision",
+            "kernels",
         ],
     ),
+    ("optimizer", &["checkpointing", "precision", "kernels"]),
     ("data", &[]),
     (
         "trainer",
@@ -34,7 +60,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "text-encoder",
             "transformer",
             "peft",
+            "optimizer",
             "checkpointing",
+            "precision",
+            "kernels",
             "data",
         ],
     ),
@@ -244,13 +273,15 @@ mod tests {
         assert_eq!(
             sideways,
             [
-                "`vision-encoder` must not depend on `text-encoder`: it may use transformer, peft, checkpointing"
+                "`vision-encoder` must not depend on `text-encoder`: it may use transformer, peft, checkpointing, precision, kernels"
             ]
         );
         let upward = faults("peft", &[dependency("transformer", r#""dev""#, "", true)]);
         assert_eq!(
             upward,
-            ["`peft` must not depend on `transformer`: it may use none of ours"]
+            [
+                "`peft` must not depend on `transformer`: it may use checkpointing, precision, kernels"
+            ]
         );
     }
 

@@ -2,38 +2,17 @@
 
 use std::cell::Cell;
 
-use burn::{
-    backend::DispatchTensor,
-    tensor::{DType, Device, Tensor},
-};
+use burn::tensor::{DType, Tensor};
 use rayon::prelude::*;
 
-use super::{HostTensor, Known, is_host, rows_per_task};
-
-/// How elements get in and out of the tensors of a device that is the processor, but does not lend its memory.
-///
-/// The tensors have one axis and are float32, perhaps strided.
-#[derive(Clone, Copy, Debug)]
-pub struct Reach {
-    /// Copies elements from a place on.
-    pub read: fn(&DispatchTensor, usize, &mut [f32]),
-    /// Overwrites elements from a place on, of a tensor that nothing else holds; several threads do so at once, each its
-    /// own.
-    pub write: fn(&DispatchTensor, usize, &[f32]),
-}
-
-static REACHES: Known<Reach> = Known::new();
-
-/// From now on [`over_rows`] gets to the elements on `device` by `reach`.
-pub fn reach_by(reach: Reach, device: &Device) {
-    REACHES.set(device, reach);
-}
+use super::{HostTensor, rows_per_task};
+use crate::{RawAccess, is_host, profile::profile};
 
 /// Runs `f` over tensors and slices of one size, a run of whole rows of `width` elements at a time and in parallel: what
 /// is read, what is overwritten in its place, and slices that are. Gives back the tensors that were overwritten, and what
 /// `f` returned, in order.
 ///
-/// Host memory is used as it is, what a [`Reach`] gets to goes by runs, and the rest is copied as a whole.
+/// Host memory is used as it is, what a [`RawAccess`] gets to goes by runs, and the rest is copied as a whole.
 ///
 /// # Panics
 ///
@@ -61,16 +40,16 @@ pub fn over_rows<const D: usize, const R: usize, const W: usize, const S: usize,
     };
     // A device equals itself on a graph, but a tensor there is of another kind.
     let mut devices = read.iter().chain(&written).map(Tensor::device);
-    let reach = devices.next().filter(|device| {
+    let raw = devices.next().filter(|device| {
         elements > 0
             && !device.is_autodiff()
             && !is_host(device)
             && devices.all(|other| other == *device && !other.is_autodiff())
     });
-    let reach = reach.and_then(|device| REACHES.get(&device));
-    match reach {
+    let raw = raw.and_then(|device| profile(&device).raw_access);
+    match raw {
         None => runs.lent(read, written, slices, f),
-        Some(reach) => runs.copied(reach, read, written, slices, f),
+        Some(raw) => runs.copied(raw, read, written, slices, f),
     }
 }
 
@@ -118,7 +97,7 @@ impl Runs {
     /// By way of the processor's cache.
     fn copied<const D: usize, const R: usize, const W: usize, const S: usize, T: Send>(
         &self,
-        reach: Reach,
+        raw: RawAccess,
         read: [Tensor<D>; R],
         written: [Tensor<D>; W],
         slices: [&mut [f32]; S],
@@ -151,14 +130,14 @@ impl Runs {
                 let mut places = room.chunks_exact_mut(self.size);
                 let mut fetch = |tensor| {
                     let part = &mut places.next().unwrap_or_default()[..run.len()];
-                    (reach.read)(tensor, run.start, part);
+                    (raw.read)(tensor, run.start, part);
                     part
                 };
                 let from = read.each_ref().map(|tensor| &*fetch(tensor));
                 let mut parts = written.each_ref().map(|(from, ..)| fetch(from));
                 let result = f(from, parts.each_mut().map(|part| &mut **part), slices);
                 for (part, (from, to, _)) in parts.iter().zip(&written) {
-                    (reach.write)(to.as_ref().unwrap_or(from), run.start, part);
+                    (raw.write)(to.as_ref().unwrap_or(from), run.start, part);
                 }
                 ROOM.set(room);
                 result

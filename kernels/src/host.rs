@@ -3,12 +3,12 @@
 //! On a CPU backend a fused loop over a slice replaces several passes of tensor operations. No
 //! backend is named: a device qualifies if it gives back the very bytes it was given.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use burn::tensor::{DType, Device, Tensor, TensorData};
 pub use map::map_elements;
 use rayon::prelude::*;
-pub use rows::{Reach, over_rows, reach_by};
+pub use rows::over_rows;
+
+use crate::is_host;
 
 mod map;
 mod rows;
@@ -89,56 +89,6 @@ impl<const D: usize> HostTensor<D> {
     /// The tensor again.
     pub fn close(self) -> Tensor<D> {
         Tensor::from_data(self.data, &self.device)
-    }
-}
-
-/// Whether tensors of `device` are host memory.
-pub fn is_host(device: &Device) -> bool {
-    static KNOWN: Known<bool> = Known::new();
-    KNOWN.get_or(device, || {
-        let place = |data: &TensorData| data.as_bytes().as_ptr();
-        // Copies may fall on the places that the originals had; hardly so in this order.
-        let data = [0.0f32; 4].map(|x| TensorData::from([x, x]));
-        let before = data.each_ref().map(place);
-        let tensors = data.map(|data| Tensor::<1>::from_data(data, (device, DType::F32)));
-        let [a, b, c, d] = tensors;
-        let after = [b, a, d, c].map(Tensor::into_data);
-        let [b, a, d, c] = after.each_ref().map(place);
-        [a, b, c, d] == before
-    })
-}
-
-/// What is known about devices.
-pub(crate) struct Known<T>(Mutex<Vec<(Device, T)>>);
-
-impl<T: Copy> Known<T> {
-    pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Vec::new()))
-    }
-
-    /// The answer for `device`, found by `ask` the first time.
-    pub(crate) fn get_or(&self, device: &Device, ask: impl FnOnce() -> T) -> T {
-        self.get(device).unwrap_or_else(|| {
-            let answer = ask();
-            self.set(device, answer);
-            answer
-        })
-    }
-
-    fn get(&self, device: &Device) -> Option<T> {
-        let known = self.lock();
-        let mut known = known.iter();
-        known.find_map(|(other, answer)| (other == device).then_some(*answer))
-    }
-
-    fn set(&self, device: &Device, answer: T) {
-        let mut known = self.lock();
-        known.retain(|(other, _)| other != device);
-        known.push((device.clone(), answer));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<(Device, T)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,9 +6,12 @@ use burn::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::host::{
-    HostTensor, Kernel, Known, TAIL_END, exp, for_rows, map_elements, normal_tail, over_rows,
-    vectorise,
+use crate::{
+    host::{
+        HostTensor, Kernel, TAIL_END, exp, for_rows, map_elements, normal_tail, over_rows,
+        vectorise,
+    },
+    profile::has_exact_gelu_gradient,
 };
 
 /// The activations of published transformers. Names in configs differ; these are torch's.
@@ -125,11 +128,10 @@ impl Activation {
 
 /// Whether the framework's gelu has its own gradient on `device`: on some backends it is the tanh approximation's.
 fn gelu_gradient_is_exact(device: &Device) -> bool {
-    static KNOWN: Known<bool> = Known::new();
-    KNOWN.get_or(device, || {
+    has_exact_gelu_gradient(device, |device| {
         // The approximation is off by 2e-4 here.
         let x = 1.25;
-        let at = |x: f32| Tensor::<1>::from_floats([x], &device.clone().inner());
+        let at = |x: f32| Tensor::<1>::from_floats([x], device);
         let slope: f32 = pull_gelu(at(x), at(1.0)).into_scalar();
         (slope - gelu(x).1).abs() < 1e-5
     })

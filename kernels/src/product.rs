@@ -1,33 +1,17 @@
 //! Products of matrices, in which devices differ: some round what they multiply.
 
-use std::sync::{PoisonError, RwLock};
-
 use burn::{
     backend::DispatchTensor,
     tensor::{Device, Tensor, module},
 };
 
+use crate::{flops::count_products, profile::profile};
+
 /// A product of float tensors, on a graph or not. Shapes: `[..., m, k]`, `[..., k, n] -> [..., m, n]`.
 pub type Product = fn(DispatchTensor, DispatchTensor) -> DispatchTensor;
 
-static PRODUCTS: RwLock<Vec<(Device, Product)>> = RwLock::new(Vec::new());
-
-/// From now on [`product`] multiplies by `product` on `device`, instead of as the framework does.
-pub fn multiply_by(product: Product, device: &Device) {
-    let mut products = PRODUCTS.write().unwrap_or_else(PoisonError::into_inner);
-    let device = device.clone().inner();
-    products.retain(|(other, _)| *other != device);
-    products.push((device, product));
-}
-
-fn multiplier(device: Device) -> Option<Product> {
-    let products = PRODUCTS.read().unwrap_or_else(PoisonError::into_inner);
-    if products.is_empty() {
-        return None;
-    }
-    let device = device.inner();
-    let own = products.iter().find(|(other, _)| *other == device);
-    own.map(|(_, product)| *product)
+fn multiplier(device: &Device) -> Option<Product> {
+    profile(device).product
 }
 
 /// The product of matrices. Shapes: `[..., m, k]`, `[..., k, n] -> [..., m, n]`.
@@ -36,7 +20,16 @@ fn multiplier(device: Device) -> Option<Product> {
 ///
 /// Panics if the shapes do not fit.
 pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
-    match multiplier(left.device()) {
+    let [shape, other] = [left.dims(), right.dims()];
+    let batches = shape[..D - 2].iter().zip(&other[..D - 2]);
+    let batches = batches.map(|(a, b)| *a.max(b)).product();
+    count_products(batches, [shape[D - 2], shape[D - 1], other[D - 1]]);
+    uncounted_product(left, right)
+}
+
+/// As [`product`], of what is a sum in other loops: it counts as none.
+pub(crate) fn uncounted_product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
+    match multiplier(&left.device()) {
         None => left.matmul(right),
         // A sum can be fused with what comes before and after it.
         Some(_) if right.dims()[D - 1] == 1 => {
@@ -52,7 +45,7 @@ pub fn product<const D: usize>(left: Tensor<D>, right: Tensor<D>) -> Tensor<D> {
 pub fn column_sums(matrix: Tensor<2>) -> Tensor<1> {
     let [rows, columns] = matrix.dims();
     // A kernel that sums a column in one thread leaves most of a GPU idle: parts of the rows first.
-    let parts = match multiplier(matrix.device()) {
+    let parts = match multiplier(&matrix.device()) {
         None => 1,
         Some(_) => largest_divisor(rows, 128),
     };
@@ -73,8 +66,10 @@ fn largest_divisor(n: usize, most: usize) -> usize {
 }
 
 /// `input weight + bias`. Shapes: `[rows, d_input]`, `[d_input, d_output]`, `[d_output]`.
-pub(crate) fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
-    if multiplier(input.device()).is_none() {
+pub fn linear(input: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    if multiplier(&input.device()).is_none() {
+        let ([rows, d_input], [_, d_output]) = (input.dims(), weight.dims());
+        count_products(1, [rows, d_input, d_output]);
         return module::linear(input, weight, bias);
     }
     let output = product(input, weight);
