@@ -2,6 +2,7 @@
 
 mod chain;
 mod gradients;
+mod parameters;
 mod schedule;
 mod seed;
 mod segment;
@@ -9,6 +10,7 @@ mod state;
 
 pub use chain::{Pullback, forward};
 pub use gradients::{Gradients, is_trainable, trainable_parameters};
+pub use parameters::{Parameter, parameters};
 pub use schedule::{Policy, Schedule, Stage};
 pub use seed::Seed;
 pub use segment::{Link, Pulled, Segment, Tape, record_with_autodiff};
