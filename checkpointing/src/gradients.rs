@@ -24,6 +24,17 @@ impl Gradients {
         self.by_id.insert(id, sum);
     }
 
+    /// Adds the gradient of a parameter that trains; of any other it is not computed.
+    pub fn give<const D: usize>(
+        &mut self,
+        param: &Param<Tensor<D>>,
+        gradient: impl FnOnce() -> Tensor<D>,
+    ) {
+        if is_trainable(param) {
+            self.add(param.id, gradient());
+        }
+    }
+
     /// Adds every gradient of `other`.
     pub fn merge(&mut self, other: Gradients) {
         if self.by_id.is_empty() {

@@ -1,17 +1,25 @@
 #![doc = include_str!("../README.md")]
 
+mod autodiff;
 mod chain;
+mod cost;
+mod forward;
 mod gradients;
 mod parameters;
 mod schedule;
+mod scope;
 mod seed;
 mod segment;
 mod state;
 
-pub use chain::{Pullback, forward};
+pub use autodiff::{Autodiff, Graph};
+pub use chain::{Chain, Footprint};
+pub use cost::{Cost, Outline, product_flops};
+pub use forward::{Backward, Pass, Pullback, Pulled, Stepped, forward};
 pub use gradients::{Gradients, is_trainable, trainable_parameters};
 pub use parameters::{Parameter, parameters};
-pub use schedule::{Policy, Schedule, Stage};
+pub use schedule::{How, Policy, Schedule, Stage};
+pub use scope::Scope;
 pub use seed::Seed;
-pub use segment::{Link, Pulled, Segment, Tape, record_with_autodiff};
-pub use state::{Passenger, State};
+pub use segment::{Call, Forward, Saved, Segment, Wants};
+pub use state::{HIDDEN, Passenger, Slot, State, Streams, bytes_of};

@@ -1,17 +1,20 @@
-//! Which segments keep their graph, and which are recomputed from a stored cut.
+//! Which segments keep what their pullback needs, and which are recomputed from a stored cut.
 
 use std::ops::Range;
 
 /// How to choose a [`Schedule`] for a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
-    /// Every segment keeps its graph: fastest, most memory.
+    /// Every segment keeps what its pullback needs: fastest, most memory.
     #[default]
     StoreAll,
-    /// Store each cut, recompute each segment: one extra forward, least memory without nesting.
+    /// Store each cut, recompute each segment: one extra forward.
     EveryCut,
     /// Store every n-th cut and recompute n segments at a time. `Every(1)` is `EveryCut`.
     Every(usize),
+    /// Store every n-th cut; recompute from there, storing every m-th cut, and from there segment by segment. Two extra
+    /// forwards, and the least memory of these: about `segments / n + n / m + m` cuts.
+    Nested(usize, usize),
 }
 
 /// A run of segments that the pullback treats alike.
@@ -19,11 +22,20 @@ pub enum Policy {
 pub struct Stage {
     /// The segments of the stage, by their place in the chain.
     pub segments: Range<usize>,
-    /// True: their graphs live from forward to pullback. False: only the cut before them does.
-    pub keep: bool,
+    /// What lives of them between forward and pullback.
+    pub how: How,
 }
 
-/// A partition of a chain into [`Stage`]s, in order and without gaps.
+/// What lives of a stage between forward and pullback.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// What their pullbacks need.
+    Keep,
+    /// Only the cut before them; they are computed again by another schedule.
+    Recompute(Schedule),
+}
+
+/// A partition of a run of segments into [`Stage`]s, in order and without gaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Schedule {
     stages: Vec<Stage>,
@@ -32,74 +44,134 @@ pub struct Schedule {
 impl Policy {
     /// The schedule of this policy for a chain of `segments` segments.
     ///
-    /// The last stage keeps its graph whatever the policy: the pullback needs it first, so that
-    /// recomputing it would cost time and save nothing.
+    /// The last stage keeps what it needs whatever the policy: the pullback needs it first, so that recomputing it would
+    /// cost time and save nothing.
     pub fn schedule(self, segments: usize) -> Schedule {
-        let (size, keep) = match self {
-            Policy::StoreAll => (segments.max(1), true),
-            Policy::EveryCut => (1, false),
-            Policy::Every(n) => (n.max(1), false),
-        };
-        let mut stages: Vec<Stage> = (0..segments)
-            .step_by(size)
-            .map(|start| Stage {
-                segments: start..(start + size).min(segments),
-                keep,
-            })
-            .collect();
-        if let Some(last) = stages.last_mut() {
-            last.keep = true;
+        match self {
+            Policy::StoreAll => Schedule::keep(0..segments),
+            Policy::EveryCut => Schedule::recompute(0..segments, &[1]),
+            Policy::Every(n) => Schedule::recompute(0..segments, &[n]),
+            Policy::Nested(n, m) => Schedule::recompute(0..segments, &[n, m]),
         }
-        Schedule { stages }
     }
 }
 
 impl Schedule {
+    /// Keeps everything.
+    pub fn keep(segments: Range<usize>) -> Self {
+        let stage = Stage {
+            segments: segments.clone(),
+            how: How::Keep,
+        };
+        let is_empty = segments.is_empty();
+        Self {
+            stages: if is_empty { Vec::new() } else { vec![stage] },
+        }
+    }
+
+    /// Stages of `sizes[0]` segments, each but the last recomputed by stages of `sizes[1]` segments, and so on; what is
+    /// recomputed by the last of `sizes` is kept.
+    pub fn recompute(segments: Range<usize>, sizes: &[usize]) -> Self {
+        let Some((size, rest)) = sizes.split_first() else {
+            return Self::keep(segments);
+        };
+        let size = (*size).max(1);
+        let starts = segments.clone().step_by(size);
+        let stages = starts.map(|start| {
+            let run = start..(start + size).min(segments.end);
+            let inner = Self::recompute(run.clone(), rest);
+            let how = if run.end == segments.end {
+                // Its own last stage is kept, and what is before it is recomputed as elsewhere.
+                return inner.stages;
+            } else {
+                How::Recompute(inner)
+            };
+            vec![Stage { segments: run, how }]
+        });
+        Self {
+            stages: stages.flatten().collect(),
+        }
+    }
+
+    /// A schedule of these stages.
+    ///
+    /// # Panics
+    ///
+    /// Panics if they leave gaps, or if a stage is recomputed by a schedule of other segments.
+    pub fn new(stages: Vec<Stage>) -> Self {
+        for pair in stages.windows(2) {
+            assert_eq!(
+                pair[0].segments.end, pair[1].segments.start,
+                "stages follow each other without gaps"
+            );
+        }
+        for stage in &stages {
+            if let How::Recompute(inner) = &stage.how {
+                assert_eq!(
+                    inner.range(),
+                    stage.segments,
+                    "a stage is recomputed by a schedule of its own segments"
+                );
+            }
+        }
+        Self { stages }
+    }
+
     /// The stages in order.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
     }
 
-    /// How many segments the schedule covers.
-    pub fn segments(&self) -> usize {
-        self.stages.last().map_or(0, |stage| stage.segments.end)
+    /// The segments that the schedule covers.
+    pub fn range(&self) -> Range<usize> {
+        let start = self.stages.first().map_or(0, |stage| stage.segments.start);
+        start..self.stages.last().map_or(0, |stage| stage.segments.end)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Policy;
+    use super::*;
+
+    fn covers(schedule: &Schedule) -> Vec<usize> {
+        let stages = schedule.stages().iter();
+        stages.flat_map(|stage| stage.segments.clone()).collect()
+    }
+
+    fn check(schedule: &Schedule) {
+        assert_eq!(covers(schedule), schedule.range().collect::<Vec<_>>());
+        let last = schedule.stages().last();
+        assert!(last.is_none_or(|stage| stage.how == How::Keep));
+        for stage in schedule.stages() {
+            if let How::Recompute(inner) = &stage.how {
+                assert_eq!(inner.range(), stage.segments);
+                check(inner);
+            }
+        }
+    }
 
     #[test]
-    fn every_policy_covers_the_chain_without_gaps() {
+    fn every_policy_covers_the_chain_without_gaps_and_keeps_its_end() {
         for segments in 0..9 {
             for policy in [
                 Policy::StoreAll,
                 Policy::EveryCut,
                 Policy::Every(0),
                 Policy::Every(3),
+                Policy::Nested(4, 2),
+                Policy::Nested(3, 1),
             ] {
                 let schedule = policy.schedule(segments);
-                let covered: Vec<usize> = schedule
-                    .stages()
-                    .iter()
-                    .flat_map(|stage| stage.segments.clone())
-                    .collect();
-                assert_eq!(covered, (0..segments).collect::<Vec<_>>(), "{policy:?}");
-                assert_eq!(schedule.segments(), segments);
-                assert!(schedule.stages().last().is_none_or(|stage| stage.keep));
+                assert_eq!(schedule.range(), 0..segments, "{policy:?}");
+                check(&schedule);
             }
         }
     }
 
     #[test]
-    fn every_cut_keeps_only_the_last_graph() {
-        let kept = Policy::EveryCut
-            .schedule(12)
-            .stages()
-            .iter()
-            .filter(|stage| stage.keep)
-            .count();
-        assert_eq!(kept, 1);
+    fn every_cut_keeps_only_the_last_segment() {
+        let schedule = Policy::EveryCut.schedule(12);
+        let kept = schedule.stages().iter();
+        assert_eq!(kept.filter(|stage| stage.how == How::Keep).count(), 1);
     }
 }

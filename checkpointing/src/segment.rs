@@ -1,139 +1,196 @@
 //! One segment of a chain, and how it is differentiated.
 
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    tensor::Tensor,
-};
+use std::{any::Any, collections::BTreeSet};
 
-use crate::{Gradients, Seed, State, gradients::trainable_parameters};
+use crate::{Cost, Gradients, HIDDEN, Outline, Parameter, Seed, State, Streams};
 
-/// What a pullback gives back.
-#[derive(Debug, Default)]
-pub struct Pulled {
-    /// The cotangent of each differentiable input tensor; empty if the input needs none.
-    pub cotangent: Vec<Tensor<3>>,
-    /// The gradients of the parameters that train.
-    pub gradients: Gradients,
+/// Which cotangents of a segment's input somebody reads, by the names of the streams.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wants(BTreeSet<&'static str>);
+
+impl Wants {
+    /// None.
+    pub fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// That of the hidden states alone.
+    pub fn hidden() -> Self {
+        [HIDDEN].into_iter().collect()
+    }
+
+    /// Whether the cotangent of this stream is wanted.
+    pub fn has(&self, stream: &str) -> bool {
+        self.0.contains(stream)
+    }
 }
 
-/// A recorded forward pass, waiting for the cotangent of its output.
-pub type Tape<'a> = Box<dyn FnOnce(Vec<Tensor<3>>) -> Pulled + Send + 'a>;
+impl FromIterator<&'static str> for Wants {
+    fn from_iter<I: IntoIterator<Item = &'static str>>(streams: I) -> Self {
+        Self(streams.into_iter().collect())
+    }
+}
 
-/// A piece of a tower between two cuts.
-///
-/// A segment needs only [`forward`](Segment::forward). It lives off the autodiff device; the
-/// default [`record`](Segment::record) lifts a shallow copy of it onto a graph of its own. A
-/// segment that knows its pullback in closed form overrides `record`.
-pub trait Segment: Module + Sync {
+/// With what a segment is recorded and pulled back: the same for both.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// All randomness comes from it.
+    pub seed: Seed,
+    /// The cotangents that the pullback is to give.
+    pub wants: &'a Wants,
+}
+
+/// What a segment runs, and which streams it runs on.
+pub trait Forward: Sync {
     /// Runs the segment. All randomness must come from `seed`.
     fn forward(&self, input: State, seed: Seed) -> State;
 
-    /// Runs the segment and keeps what its pullback needs. With `input_cotangent` false the
-    /// cotangent of the input may be left empty.
-    fn record<'a>(&'a self, input: State, seed: Seed, input_cotangent: bool) -> (State, Tape<'a>) {
-        record_with_autodiff(self, input, seed, input_cotangent)
+    /// The streams whose values it reads.
+    fn reads(&self) -> &'static [&'static str] {
+        &[HIDDEN]
+    }
+
+    /// The streams that it replaces or makes. One that it replaces without reading passes no cotangent on.
+    fn writes(&self) -> &'static [&'static str] {
+        &[HIDDEN]
+    }
+}
+
+/// What a segment keeps between forward and pullback. It owns no weights, and can be dropped.
+pub trait Saved: Send + 'static {
+    /// The bytes of its tensors. Passengers belong to whoever runs the chain and are not counted.
+    fn bytes(&self) -> usize;
+}
+
+impl Saved for () {
+    fn bytes(&self) -> usize {
+        0
+    }
+}
+
+/// A piece of a model between two cuts, which knows its pullback in closed form and what it costs.
+///
+/// [`Autodiff`](crate::Autodiff) makes one of whatever has a [`Forward`] alone.
+pub trait Segment: Forward {
+    /// What is kept between forward and pullback.
+    type Saved: Saved;
+
+    /// Its parameters, in a fixed order.
+    fn parameters(&self) -> Vec<Parameter>;
+
+    /// Runs the segment and keeps what its pullback needs, and nothing for a gradient that nobody reads: that of a frozen
+    /// parameter, or of a stream that `call` does not want.
+    fn record(&self, input: State, call: &Call<'_>) -> (State, Self::Saved);
+
+    /// The cotangents of the streams it reads, as far as they are wanted, for those of the streams it writes. Gradients of
+    /// the parameters that train are added to `gradients`.
+    ///
+    /// A stream that is read and not written receives what other segments give it, too: the chain adds them up.
+    fn pull(
+        &self,
+        saved: Self::Saved,
+        cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams;
+
+    /// What it costs for an input of these shapes.
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost;
+}
+
+impl<S: Forward + ?Sized> Forward for &S {
+    fn forward(&self, input: State, seed: Seed) -> State {
+        (**self).forward(input, seed)
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        (**self).reads()
+    }
+
+    fn writes(&self) -> &'static [&'static str] {
+        (**self).writes()
+    }
+}
+
+impl<S: Segment> Segment for &S {
+    type Saved = S::Saved;
+
+    fn parameters(&self) -> Vec<Parameter> {
+        (**self).parameters()
+    }
+
+    fn record(&self, input: State, call: &Call<'_>) -> (State, Self::Saved) {
+        (**self).record(input, call)
+    }
+
+    fn pull(
+        &self,
+        saved: Self::Saved,
+        cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams {
+        (**self).pull(saved, cotangents, call, gradients)
+    }
+
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost {
+        (**self).cost(input, call)
+    }
+}
+
+/// What a segment of any type keeps.
+pub(crate) trait Held: Send {
+    fn bytes(&self) -> usize;
+    fn into_any(self: Box<Self>) -> Box<dyn Any>;
+}
+
+impl<S: Saved> Held for S {
+    fn bytes(&self) -> usize {
+        Saved::bytes(self)
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any> {
+        self
     }
 }
 
 /// A [`Segment`] of any type, as a chain holds it.
-pub trait Link: Sync {
-    /// See [`Segment::forward`].
-    fn run(&self, input: State, seed: Seed) -> State;
-    /// See [`Segment::record`].
-    fn tape<'a>(&'a self, input: State, seed: Seed, input_cotangent: bool) -> (State, Tape<'a>);
-    /// Whether any parameter of the segment trains.
-    fn trains(&self) -> bool;
+pub(crate) trait Link: Forward {
+    fn parameters(&self) -> Vec<Parameter>;
+    fn record(&self, input: State, call: &Call<'_>) -> (State, Box<dyn Held>);
+    fn pull(
+        &self,
+        held: Box<dyn Held>,
+        cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams;
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost;
 }
 
 impl<S: Segment> Link for S {
-    fn run(&self, input: State, seed: Seed) -> State {
-        self.forward(input, seed)
+    fn parameters(&self) -> Vec<Parameter> {
+        Segment::parameters(self)
     }
 
-    fn tape<'a>(&'a self, input: State, seed: Seed, input_cotangent: bool) -> (State, Tape<'a>) {
-        self.record(input, seed, input_cotangent)
+    fn record(&self, input: State, call: &Call<'_>) -> (State, Box<dyn Held>) {
+        let (output, saved) = Segment::record(self, input, call);
+        (output, Box::new(saved))
     }
 
-    fn trains(&self) -> bool {
-        !trainable_parameters(self).is_empty()
+    fn pull(
+        &self,
+        held: Box<dyn Held>,
+        cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams {
+        let saved = held.into_any().downcast::<S::Saved>();
+        let saved = saved.unwrap_or_else(|_| panic!("the chain is another than was recorded"));
+        Segment::pull(self, *saved, cotangents, call, gradients)
     }
-}
 
-/// Records a segment by the framework's autodiff: a forward from a leaf, and the backward of
-/// `sum(output * cotangent)`.
-pub fn record_with_autodiff<'a, S: Segment + 'a>(
-    segment: &S,
-    input: State,
-    seed: Seed,
-    input_cotangent: bool,
-) -> (State, Tape<'a>) {
-    let tracked = segment.clone().train();
-    let leaves: Vec<Tensor<3>> = input
-        .tensors
-        .iter()
-        .map(|tensor| {
-            let leaf = Tensor::from_inner(tensor.clone());
-            if input_cotangent {
-                leaf.require_grad()
-            } else {
-                leaf
-            }
-        })
-        .collect();
-    let output = tracked.forward(input.lift_passengers().with_tensors(leaves.clone()), seed);
-    let tensors = output.tensors.clone();
-    let tape: Tape<'a> =
-        Box::new(move |cotangent| pull_autodiff(&tracked, leaves, tensors, cotangent));
-    (output.inner(), tape)
-}
-
-fn pull_autodiff<M: Module>(
-    module: &M,
-    leaves: Vec<Tensor<3>>,
-    outputs: Vec<Tensor<3>>,
-    cotangents: Vec<Tensor<3>>,
-) -> Pulled {
-    assert_eq!(
-        outputs.len(),
-        cotangents.len(),
-        "one cotangent for each output tensor"
-    );
-    let objective = outputs
-        .into_iter()
-        .zip(cotangents)
-        .map(|(output, cotangent)| (output * Tensor::from_inner(cotangent)).sum())
-        .reduce(|a, b| a + b);
-    let Some(objective) = objective.filter(Tensor::is_tracked) else {
-        return Pulled::default();
-    };
-    let mut grads = objective.backward();
-    let cotangent = leaves
-        .iter()
-        .filter(|leaf| leaf.is_require_grad())
-        .map(|leaf| {
-            leaf.grad_remove(&mut grads)
-                .unwrap_or_else(|| leaf.clone().inner().zeros_like())
-        })
-        .collect();
-
-    struct Collector<'g> {
-        grads: &'g mut burn::tensor::Gradients,
-        gradients: Gradients,
-    }
-    impl ModuleVisitor for Collector<'_> {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if let Some(gradient) = param.val().grad_remove(self.grads) {
-                self.gradients.add(param.id, gradient);
-            }
-        }
-    }
-    let mut collector = Collector {
-        grads: &mut grads,
-        gradients: Gradients::default(),
-    };
-    module.visit(&mut collector);
-    Pulled {
-        cotangent,
-        gradients: collector.gradients,
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost {
+        Segment::cost(self, input, call)
     }
 }

@@ -1,15 +1,14 @@
 //! The forward-with-pullback of a contrastive batch, in one piece or in micro-batches.
 
-use std::{
-    collections::VecDeque,
-    ops::Range,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor};
-use checkpointing::{Gradients, Link, Policy, Pullback, Seed, State, forward};
+use checkpointing::{
+    Backward, Chain, Gradients, Pass, Policy, Pullback, Schedule, Seed, State, Streams, forward,
+};
 use rayon::prelude::*;
 use text_encoder::TextEncoder;
+use transformer::Tokens;
 use vision_encoder::VisionEncoder;
 
 use crate::{
@@ -90,7 +89,7 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
         }));
     }
     let recorded = side_by_side(last, |_, piece| towers.record(states(piece), piece.seed));
-    let (recorded, pullbacks): (Vec<_>, Vec<_>) = recorded.into_iter().unzip();
+    let (recorded, recorded_pullbacks): (Vec<_>, Vec<_>) = recorded.into_iter().unzip();
     features.extend(recorded);
 
     let joined = |side: usize| {
@@ -110,23 +109,46 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     let mut cotangents = Cotangents::new(&evaluated);
     let mut pulled = features.into_iter().map(|piece| cotangents.next(piece));
     for pieces in cached {
-        let sum = Sum::new(pieces.len(), gradients);
-        side_by_side(pieces.iter().zip(&mut pulled), |part, (piece, pulled)| {
-            let sink = &mut |segment| sum.add(part, segment);
-            towers.pull_again(states(piece), piece.seed, pulled, sink);
-        });
-        gradients = sum.total();
+        let pulled: Vec<_> = pulled.by_ref().take(pieces.len()).collect();
+        for (side, tower) in towers.0.iter().enumerate() {
+            if tower.chain.trains() {
+                let again = pieces.iter().zip(&pulled);
+                let backwards = side_by_side(again, |_, (piece, pulled)| {
+                    let state = states(piece)[side].clone();
+                    let (_, pullback) = tower.record(state, piece.seed.child(side as u64));
+                    pullback.start(Streams::hidden(pulled[side].clone()))
+                });
+                pull_in_lockstep(&tower.chain, backwards, &mut gradients);
+            }
+        }
     }
-    let sum = Sum::new(pullbacks.len(), gradients);
-    side_by_side(
-        pullbacks.into_iter().zip(pulled),
-        |part, (pullbacks, pulled)| {
-            pull(pullbacks, pulled, &mut |segment| sum.add(part, segment));
-        },
-    );
+    let [mut image, mut text] = [Vec::new(), Vec::new()];
+    for (pullbacks, pulled) in recorded_pullbacks.into_iter().zip(pulled) {
+        let [first, second] = pullbacks;
+        let [image_cotangent, text_cotangent] = pulled.map(Streams::hidden);
+        image.push(first.start(image_cotangent));
+        text.push(second.start(text_cotangent));
+    }
+    for (tower, backwards) in towers.0.iter().zip([image, text]) {
+        pull_in_lockstep(&tower.chain, backwards, &mut gradients);
+    }
     StepOutput {
         loss: evaluated.loss,
-        gradients: sum.total(),
+        gradients,
+    }
+}
+
+/// Pulls the parts of a batch back, all of them one segment before any of them the next, and adds up their gradients in
+/// the order of the parts.
+fn pull_in_lockstep(chain: &Chain<'_>, mut parts: Vec<Backward>, gradients: &mut Gradients) {
+    loop {
+        let stepped = side_by_side(parts.iter_mut(), |_, part| part.step(chain));
+        if stepped.iter().all(Option::is_none) {
+            return;
+        }
+        for step in stepped.into_iter().flatten() {
+            gradients.merge(step.gradients);
+        }
     }
 }
 
@@ -180,58 +202,6 @@ fn side_by_side<P: Send, T: Send>(
     }
 }
 
-/// Gradients that the parts of a batch hand over segment by segment, each at its own pace. They are summed in the order of
-/// the parts, whichever comes first.
-struct Sum(Mutex<Parts>);
-
-struct Parts {
-    waiting: Vec<VecDeque<Gradients>>,
-    /// Away while a thread adds to it.
-    total: Option<Gradients>,
-}
-
-impl Sum {
-    fn new(parts: usize, total: Gradients) -> Self {
-        Self(Mutex::new(Parts {
-            waiting: (0..parts).map(|_| VecDeque::new()).collect(),
-            total: Some(total),
-        }))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Parts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Nothing is added up under the lock: a thread of the pool that waits in an addition may take up another part, and
-    /// would wait for itself.
-    fn add(&self, part: usize, segment: Gradients) {
-        self.lock().waiting[part].push_back(segment);
-        while let Some((mut total, segments)) = self.take_complete() {
-            segments
-                .into_iter()
-                .for_each(|segment| total.merge(segment));
-            self.lock().total = Some(total);
-        }
-    }
-
-    /// The total, and a segment that all parts have handed over.
-    fn take_complete(&self) -> Option<(Gradients, Vec<Gradients>)> {
-        let mut parts = self.lock();
-        if parts.waiting.iter().any(VecDeque::is_empty) {
-            return None;
-        }
-        let total = parts.total.take()?;
-        let segments = parts.waiting.iter_mut().filter_map(VecDeque::pop_front);
-        Some((total, segments.collect()))
-    }
-
-    fn total(self) -> Gradients {
-        let parts = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
-        debug_assert!(parts.waiting.iter().all(VecDeque::is_empty));
-        parts.total.unwrap_or_default()
-    }
-}
-
 /// A tower's features of a micro-batch, at unit length, and what they were divided by.
 struct Feature {
     unit: Tensor<2>,
@@ -271,89 +241,62 @@ impl<'a> Cotangents<'a> {
     }
 }
 
-/// The chains of both towers and how they are run.
-struct Towers<'a> {
-    vision: Vec<&'a dyn Link>,
-    text: Vec<&'a dyn Link>,
-    policy: Policy,
+/// The towers of pictures and captions.
+struct Towers<'a>([Tower<'a>; 2]);
+
+/// The chain of a tower and how it is run.
+struct Tower<'a> {
+    chain: Chain<'a>,
+    schedule: Schedule,
+}
+
+impl<'a> Tower<'a> {
+    fn new(chain: Chain<'a>, policy: Policy) -> Self {
+        let schedule = policy.schedule(chain.len());
+        Self { chain, schedule }
+    }
+
+    fn record(&self, state: State, seed: Seed) -> (State, Pullback) {
+        forward(&self.chain, &Pass::new(&self.schedule, seed), state)
+    }
 }
 
 impl<'a> Towers<'a> {
     fn new<V: VisionEncoder, T: TextEncoder>(model: &'a DualEncoder<V, T>, policy: Policy) -> Self {
-        Self {
-            vision: model.vision.segments(),
-            text: model.text.segments(),
-            policy,
-        }
+        let chains = [
+            model.vision.chain(Tokens::Pooled),
+            model.text.chain(Tokens::Pooled),
+        ];
+        Self(chains.map(|chain| Tower::new(chain, policy)))
     }
 
-    fn features(&self, [picture, caption]: [State; 2], seed: Seed) -> [Feature; 2] {
-        let run = |chain: &[&dyn Link], state, seed: Seed| {
-            let output = chain
-                .iter()
-                .enumerate()
-                .fold(state, |state, (index, link)| {
-                    link.run(state, seed.child(index as u64))
-                });
-            Feature::new(output)
-        };
-        [
-            run(&self.vision, picture, seed.child(0)),
-            run(&self.text, caption, seed.child(1)),
-        ]
+    fn features(&self, states: [State; 2], seed: Seed) -> [Feature; 2] {
+        self.each(states, seed, |tower, state, seed| {
+            let all = 0..tower.chain.len();
+            Feature::new(tower.chain.run(all, state, seed))
+        })
     }
 
-    fn record(
-        &self,
-        [picture, caption]: [State; 2],
-        seed: Seed,
-    ) -> ([Feature; 2], [Pullback<'_>; 2]) {
-        let (image, image_pullback) = forward(
-            &self.vision,
-            &self.policy.schedule(self.vision.len()),
-            picture,
-            seed.child(0),
-            false,
-        );
-        let (text, text_pullback) = forward(
-            &self.text,
-            &self.policy.schedule(self.text.len()),
-            caption,
-            seed.child(1),
-            false,
-        );
+    fn record(&self, states: [State; 2], seed: Seed) -> ([Feature; 2], [Pullback; 2]) {
+        let [(image, image_pullback), (text, text_pullback)] =
+            self.each(states, seed, Tower::record);
         (
             [Feature::new(image), Feature::new(text)],
             [image_pullback, text_pullback],
         )
     }
-}
 
-impl Towers<'_> {
-    /// Runs the towers again for the pullback; one in which nothing trains is left alone.
-    fn pull_again(
+    fn each<R>(
         &self,
         [picture, caption]: [State; 2],
         seed: Seed,
-        cotangents: [Tensor<3>; 2],
-        sink: &mut dyn FnMut(Gradients),
-    ) {
-        let [image, text] = cotangents;
-        let sides = [(&self.vision, picture, image), (&self.text, caption, text)];
-        for (side, (chain, state, cotangent)) in sides.into_iter().enumerate() {
-            if chain.iter().any(|link| link.trains()) {
-                let schedule = self.policy.schedule(chain.len());
-                let (_, pullback) =
-                    forward(chain, &schedule, state, seed.child(side as u64), false);
-                pullback.pull_into(vec![cotangent], sink);
-            }
-        }
-    }
-}
-
-fn pull(pullbacks: [Pullback<'_>; 2], cotangents: [Tensor<3>; 2], sink: &mut dyn FnMut(Gradients)) {
-    for (pullback, cotangent) in pullbacks.into_iter().zip(cotangents) {
-        pullback.pull_into(vec![cotangent], sink);
+        f: impl Fn(&Tower<'a>, State, Seed) -> R,
+    ) -> [R; 2] {
+        let [vision, text] = &self.0;
+        [
+            f(vision, picture, seed.child(0)),
+            f(text, caption, seed.child(1)),
+        ]
     }
 }
 
@@ -445,23 +388,5 @@ mod tests {
             compare(&parted, &whole, 2e-4);
             compare(&step(parts), &parted, 0.0);
         }
-    }
-
-    #[test]
-    fn gradients_are_summed_in_the_order_of_the_parts() {
-        let device = testing::device();
-        let id = burn::module::ParamId::new();
-        let segment = |x: f32| {
-            let mut gradients = Gradients::default();
-            gradients.add(id, Tensor::<1>::from_floats([x], &device));
-            gradients
-        };
-        // Any other order gives 0 or 2.
-        let sum = Sum::new(3, Gradients::default());
-        sum.add(2, segment(1.0));
-        sum.add(1, segment(-1e9));
-        sum.add(0, segment(1e9));
-        let total = sum.total().take(id).unwrap().into_scalar::<f32>();
-        assert!(total == 1.0, "{total}");
     }
 }

@@ -1,8 +1,9 @@
 //! Cutting captions to the longest of the batch changes neither features nor gradients.
 
 use burn::tensor::{Bool, Device, Distribution, Int, Tensor, TensorData};
-use checkpointing::{Passenger, Policy, Pulled, Seed, State, forward, trainable_parameters};
+use checkpointing::{Pass, Passenger, Policy, Pulled, Seed, State, forward, trainable_parameters};
 use text_encoder::{TextConfig, TextEncoder, TextTransformer};
+use transformer::Tokens;
 
 const LENGTHS: [usize; 4] = [3, 11, 6, 9];
 const CONTEXT: usize = 40;
@@ -27,10 +28,12 @@ fn captions(tokens: usize, device: &Device) -> State {
 }
 
 fn run(model: &TextTransformer, input: State, cotangent: &Tensor<3>) -> (Tensor<3>, Pulled) {
-    let chain = model.segments();
+    let chain = model.chain(Tokens::All);
     let schedule = Policy::StoreAll.schedule(chain.len());
-    let (output, pullback) = forward(&chain, &schedule, input, Seed::evaluation(), false);
-    (output.into_hidden(), pullback.pull(vec![cotangent.clone()]))
+    let pass = Pass::new(&schedule, Seed::evaluation());
+    let (output, pullback) = forward(&chain, &pass, input);
+    let output = output.into_hidden();
+    (output, pullback.pull(&chain, cotangent.clone()))
 }
 
 #[test]

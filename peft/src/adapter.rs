@@ -1,13 +1,12 @@
 //! What may sit beside a linear map: a low-rank update in activation space.
 
 use burn::{
-    module::{Initializer, Module, Param, ParamId},
+    module::{Initializer, Module, Param},
     tensor::{Device, Tensor},
 };
 
+use checkpointing::{Gradients, is_trainable, product_flops};
 use kernels::product;
-
-use crate::linear::give;
 
 /// A low-rank update `scale * (x A) B` with `scale = alpha / rank` (Hu et al. 2021).
 #[derive(Module, Debug)]
@@ -45,25 +44,45 @@ impl Adapter {
         product(low, self.down.val().transpose())
     }
 
-    /// Hands the gradients of `A` and `B` to `sink`.
+    /// Adds the gradients of `A` and `B`.
     pub(crate) fn pull_parameters(
         &self,
         input: Tensor<2>,
         cotangent: Tensor<2>,
-        sink: &mut dyn FnMut(ParamId, Tensor<1>),
+        gradients: &mut Gradients,
     ) {
         let cotangent = cotangent * self.scale;
-        let low = product(input.clone(), self.down.val());
-        give(
-            &self.up,
-            || product(low.transpose(), cotangent.clone()),
-            sink,
-        );
-        let low_cotangent = product(cotangent, self.up.val().transpose());
-        give(
-            &self.down,
-            || product(input.transpose(), low_cotangent),
-            sink,
-        );
+        gradients.give(&self.up, || {
+            let low = product(input.clone(), self.down.val());
+            product(low.transpose(), cotangent.clone())
+        });
+        gradients.give(&self.down, || {
+            let low = product(cotangent.clone(), self.up.val().transpose());
+            product(input.transpose(), low)
+        });
+    }
+
+    pub(crate) fn trains(&self) -> bool {
+        is_trainable(&self.down) || is_trainable(&self.up)
+    }
+
+    /// Floating-point operations of one product with each matrix, of `rows` rows.
+    pub(crate) fn products(&self, rows: usize) -> [u64; 2] {
+        let [d_input, rank] = self.down.lazy_shape().dims();
+        let [_, d_output] = self.up.lazy_shape().dims();
+        [
+            product_flops([rows, d_input, rank]),
+            product_flops([rows, rank, d_output]),
+        ]
+    }
+
+    pub(crate) fn pull_flops(&self, rows: usize, wants_input: bool) -> u64 {
+        let [down, up] = self.products(rows);
+        let each = [
+            wants_input,
+            is_trainable(&self.up),
+            is_trainable(&self.down),
+        ];
+        each.into_iter().filter(|is_done| *is_done).count() as u64 * (down + up)
     }
 }

@@ -1,10 +1,11 @@
 //! The linear layer all models use.
 
 use burn::{
-    module::{Initializer, Module, Param, ParamId},
+    module::{Initializer, Module, Param},
     tensor::{Device, Tensor},
 };
 
+use checkpointing::{Gradients, is_trainable, product_flops};
 use kernels::{column_sums, linear, product};
 
 use crate::Adapter;
@@ -143,41 +144,70 @@ impl Linear {
         }
     }
 
-    /// The pullback of the parameters: hands the gradient of each that trains to `sink`,
-    /// flattened to `[elements]`.
+    /// The pullback of the parameters: adds the gradient of each that trains. `input` may be missing where
+    /// [`needs_input`](Self::needs_input) says so.
     ///
     /// Shapes: input `[rows, d_input]`, cotangent `[rows, d_output]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the input is missing and a gradient needs it.
     pub fn pull_parameters(
         &self,
-        input: Tensor<2>,
+        input: Option<Tensor<2>>,
         cotangent: Tensor<2>,
-        sink: &mut dyn FnMut(ParamId, Tensor<1>),
+        gradients: &mut Gradients,
     ) {
-        if let Some(adapter) = &self.adapter {
-            adapter.pull_parameters(input.clone(), cotangent.clone(), sink);
+        let needed = || input.clone().expect("a gradient needs the layer's input");
+        if let Some(adapter) = self.adapter.as_ref().filter(|adapter| adapter.trains()) {
+            adapter.pull_parameters(needed(), cotangent.clone(), gradients);
         }
         if let Some(bias) = &self.bias {
-            give(bias, || column_sums(cotangent.clone()), sink);
+            gradients.give(bias, || column_sums(cotangent.clone()));
         }
-        give(&self.weight, || product(input.transpose(), cotangent), sink);
+        gradients.give(&self.weight, || product(needed().transpose(), cotangent));
     }
-}
 
-/// Computes a gradient only for a parameter that trains.
-pub(crate) fn give<const D: usize>(
-    param: &Param<Tensor<D>>,
-    gradient: impl FnOnce() -> Tensor<D>,
-    sink: &mut dyn FnMut(ParamId, Tensor<1>),
-) {
-    if param.clone().train().is_require_grad() {
-        sink(param.id, gradient().flatten(0, D - 1));
+    /// Whether any parameter trains.
+    pub fn trains(&self) -> bool {
+        self.needs_input() || self.bias.as_ref().is_some_and(is_trainable)
+    }
+
+    /// Whether [`pull_parameters`](Self::pull_parameters) reads the input.
+    pub fn needs_input(&self) -> bool {
+        is_trainable(&self.weight) || self.adapter.as_ref().is_some_and(Adapter::trains)
+    }
+
+    /// Width of the output.
+    pub fn d_output(&self) -> usize {
+        let [_, d_output] = self.weight.lazy_shape().dims();
+        d_output
+    }
+
+    /// Floating-point operations of [`forward`](Self::forward) for `rows` rows.
+    pub fn forward_flops(&self, rows: usize) -> u64 {
+        let adapter = self.adapter.as_ref();
+        let adapter = adapter.map_or(0, |adapter| adapter.products(rows).iter().sum());
+        self.product_flops(rows) + adapter
+    }
+
+    /// Floating-point operations of both pullbacks for `rows` rows, that of the input only if it is wanted.
+    pub fn pull_flops(&self, rows: usize, wants_input: bool) -> u64 {
+        let each = [wants_input, is_trainable(&self.weight)];
+        let products = each.into_iter().filter(|is_done| *is_done).count() as u64;
+        let adapter = self.adapter.as_ref();
+        let adapter = adapter.map_or(0, |adapter| adapter.pull_flops(rows, wants_input));
+        products * self.product_flops(rows) + adapter
+    }
+
+    fn product_flops(&self, rows: usize) -> u64 {
+        let [d_input, d_output] = self.weight.lazy_shape().dims();
+        product_flops([rows, d_input, d_output])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use burn::tensor::Distribution;
 
     use super::*;
@@ -215,22 +245,20 @@ mod tests {
         let objective = tracked.forward(leaf.clone()) * Tensor::from_inner(cotangent.clone());
         let mut grads = objective.sum().backward();
 
-        let mut got = HashMap::new();
+        let mut got = Gradients::default();
         let pulled = layer.pull_input(cotangent.clone());
-        layer.pull_parameters(input, cotangent, &mut |id, gradient| {
-            got.insert(id, gradient);
-        });
+        layer.pull_parameters(Some(input), cotangent, &mut got);
         let want = leaf.grad_remove(&mut grads).unwrap();
         testing::assert_close(&pulled, &want, 1e-5);
         let adapter = tracked.adapter.as_ref().unwrap();
         for param in [&tracked.weight, &adapter.down, &adapter.up] {
             let want: Tensor<1> = param.val().grad_remove(&mut grads).unwrap().flatten(0, 1);
-            let got = got.remove(&param.id).unwrap();
+            let got = got.take(param.id).unwrap();
             testing::assert_close(&got, &want, 1e-5);
         }
         let bias = tracked.bias.as_ref().unwrap();
         let want = bias.val().grad_remove(&mut grads).unwrap();
-        testing::assert_close(&got.remove(&bias.id).unwrap(), &want, 1e-5);
+        testing::assert_close(&got.take(bias.id).unwrap(), &want, 1e-5);
     }
 
     #[test]
@@ -238,12 +266,10 @@ mod tests {
         let device = Device::default();
         let mut layer = adapted(&device);
         layer.weight = layer.weight.set_require_grad(false);
-        let mut ids = Vec::new();
+        let mut gradients = Gradients::default();
         let ones = Tensor::<2>::ones([7, 3], &device);
-        layer.pull_parameters(Tensor::ones([7, 5], &device), ones, &mut |id, _| {
-            ids.push(id)
-        });
-        assert!(!ids.contains(&layer.weight.id));
-        assert_eq!(ids.len(), 3);
+        layer.pull_parameters(Some(Tensor::ones([7, 5], &device)), ones, &mut gradients);
+        assert!(gradients.get(layer.weight.id).is_none());
+        assert_eq!(gradients.len(), 3);
     }
 }

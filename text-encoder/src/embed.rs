@@ -6,7 +6,8 @@ use burn::{
     tensor::{Device, Int, Tensor, module::embedding},
 };
 use checkpointing::{
-    Gradients, Pulled, Seed, Segment, State, Tape, is_trainable, record_with_autodiff,
+    Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
+    Streams, bytes_of, is_trainable, parameters,
 };
 use transformer::{LayerNorm, dropout};
 
@@ -83,50 +84,126 @@ impl TextEmbed {
         sum
     }
 
-    /// Whether the pullback is a plain scatter: nothing but tokens and positions.
-    fn is_plain(&self) -> bool {
-        self.segments.is_none() && self.norm.is_none() && self.padding_id.is_none()
+    fn trains(&self) -> bool {
+        self.norm.as_ref().is_some_and(LayerNorm::trains)
+            || is_trainable(&self.tokens)
+            || is_trainable(&self.positions)
+            || self.segments.as_ref().is_some_and(is_trainable)
+    }
+
+    /// The gradient of the table of tokens: a sum for each token, none for the padding.
+    fn pull_tokens(&self, cotangent: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<2> {
+        let table = pull_look_up(self.tokens.val(), cotangent, ids);
+        let Some(padding) = self.padding_id else {
+            return table;
+        };
+        let [_, d_model] = table.dims();
+        let zeros = Tensor::zeros([1, d_model], &table.device());
+        table.slice_assign([padding..padding + 1, 0..d_model], zeros)
+    }
+
+    /// The gradient of the positions, which is zero behind the tokens.
+    fn pull_positions(&self, cotangent: Tensor<3>) -> Tensor<2> {
+        let sum: Tensor<2> = cotangent.sum_dim(0).squeeze_dim(0);
+        let zeros = Tensor::<2>::zeros(self.positions.val().dims(), &sum.device());
+        let [tokens, d_model] = sum.dims();
+        zeros.slice_assign([0..tokens, 0..d_model], sum)
     }
 }
 
-impl Segment for TextEmbed {
+/// What a [`TextEmbed`] keeps.
+pub struct TextEmbedSaved {
+    /// The caller's ids.
+    ids: Tensor<2, Int>,
+    /// The caller's segments.
+    segments: Option<Tensor<2, Int>>,
+    /// The sum before the norm.
+    sum: Option<Tensor<3>>,
+}
+
+impl Saved for TextEmbedSaved {
+    fn bytes(&self) -> usize {
+        self.sum.as_ref().map_or(0, bytes_of)
+    }
+}
+
+impl Forward for TextEmbed {
     fn forward(&self, input: State, seed: Seed) -> State {
         let sum = self.sum(&input);
         let hidden = match &self.norm {
             None => sum,
             Some(norm) => norm.forward(sum),
         };
-        input.with_tensors(vec![dropout(hidden, self.dropout, seed)])
+        input.with_stream(HIDDEN, dropout(hidden, self.dropout, seed))
     }
 
-    fn record<'a>(&'a self, input: State, seed: Seed, input_cotangent: bool) -> (State, Tape<'a>) {
-        if !self.is_plain() {
-            return record_with_autodiff(self, input, seed, input_cotangent);
-        }
-        let ids = input.ids("ids").expect("the chain needs token ids `ids`");
-        let output = self.forward(input, seed);
-        let tape = move |mut cotangent: Vec<Tensor<3>>| {
-            let cotangent = cotangent.swap_remove(0);
-            let mut gradients = Gradients::default();
-            if is_trainable(&self.positions) {
-                let sum: Tensor<2> = cotangent.clone().sum_dim(0).squeeze_dim(0);
-                let zeros = Tensor::<2>::zeros(self.positions.val().dims(), &sum.device());
-                let [tokens, d_model] = sum.dims();
-                gradients.add(
-                    self.positions.id,
-                    zeros.slice_assign([0..tokens, 0..d_model], sum),
-                );
-            }
-            if is_trainable(&self.tokens) {
-                let table = pull_look_up(self.tokens.val(), cotangent, ids);
-                gradients.add(self.tokens.id, table);
-            }
-            Pulled {
-                cotangent: Vec::new(),
-                gradients,
-            }
+    fn reads(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+impl Segment for TextEmbed {
+    type Saved = TextEmbedSaved;
+
+    fn parameters(&self) -> Vec<Parameter> {
+        parameters(self)
+    }
+
+    fn record(&self, input: State, call: &Call<'_>) -> (State, TextEmbedSaved) {
+        let sum = self.sum(&input);
+        let (hidden, sum) = match &self.norm {
+            None => (sum, None),
+            Some(norm) => (norm.forward(sum.clone()), self.trains().then_some(sum)),
         };
-        (output, Box::new(tape))
+        let saved = TextEmbedSaved {
+            ids: input.ids("ids").expect("the chain needs token ids `ids`"),
+            segments: input.ids("segments"),
+            sum,
+        };
+        let hidden = dropout(hidden, self.dropout, call.seed);
+        (input.with_stream(HIDDEN, hidden), saved)
+    }
+
+    fn pull(
+        &self,
+        saved: TextEmbedSaved,
+        mut cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams {
+        let Some(cotangent) = cotangents.take(HIDDEN) else {
+            return Streams::default();
+        };
+        let cotangent = dropout(cotangent, self.dropout, call.seed);
+        let cotangent = match (&self.norm, saved.sum) {
+            (Some(norm), Some(sum)) => norm.pull(sum, cotangent, None, gradients),
+            _ => cotangent,
+        };
+        gradients.give(&self.positions, || self.pull_positions(cotangent.clone()));
+        if let Some(segments) = &self.segments {
+            gradients.give(segments, || {
+                let types = saved.segments.unwrap_or_else(|| saved.ids.zeros_like());
+                pull_look_up(segments.val(), cotangent.clone(), types)
+            });
+        }
+        gradients.give(&self.tokens, || self.pull_tokens(cotangent, saved.ids));
+        Streams::default()
+    }
+
+    fn cost(&self, input: &Outline, _call: &Call<'_>) -> Cost {
+        let ids = input.passenger("ids");
+        let ids = ids.expect("the chain needs token ids `ids`");
+        let [_, d_model] = self.tokens.lazy_shape().dims();
+        let hidden = [ids[0], ids[1], d_model];
+        let keeps = self.norm.is_some() && self.trains();
+        Cost {
+            saved_bytes: if keeps {
+                4 * hidden.iter().product::<usize>()
+            } else {
+                0
+            },
+            ..Cost::free(input.clone().with_stream(HIDDEN, hidden))
+        }
     }
 }
 

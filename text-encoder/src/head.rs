@@ -4,9 +4,12 @@ use burn::{
     module::Module,
     tensor::{Device, Int, Tensor},
 };
-use checkpointing::{Seed, Segment, State};
+use checkpointing::{
+    Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
+    Streams, bytes_of, parameters,
+};
 use peft::{Linear, LinearConfig};
-use transformer::{LayerNorm, POOLED, pick_token};
+use transformer::{LayerNorm, POOLED, PooledToken};
 
 use crate::{TextConfig, TextPooling};
 
@@ -55,20 +58,53 @@ impl TextHead {
     /// `[batch, tokens]` -> `[batch, 1, d_model]`.
     pub fn pool(&self, hidden: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<3> {
         // The norm works token by token: pool first, and it touches one token only.
-        let place = self.place(ids);
-        let place = match hidden.is_autodiff() {
-            true => place.autodiff(),
-            false => place,
-        };
-        self.after_pooling(pick_token(hidden, place))
+        let normed = self.tokens(self.pick(hidden, ids).0);
+        match &self.pooler {
+            None => normed,
+            Some(pooler) => pooler.forward(normed).tanh(),
+        }
     }
 
-    fn after_pooling(&self, token: Tensor<3>) -> Tensor<3> {
-        let pooled = self.tokens(token);
-        match &self.pooler {
-            None => pooled,
-            Some(pooler) => pooler.forward(pooled).tanh(),
+    /// The pooled token, and where it was; none if the hidden states are of that token alone.
+    fn pick(&self, hidden: Tensor<3>, ids: Tensor<2, Int>) -> (Tensor<3>, Option<PooledToken>) {
+        let [_, tokens, _] = hidden.dims();
+        if tokens == 1 {
+            return (hidden, None);
         }
+        let place = self.place(ids);
+        let place = if hidden.is_autodiff() && !place.is_autodiff() {
+            place.autodiff()
+        } else {
+            place
+        };
+        let token = PooledToken::new(place, tokens);
+        (token.pick(hidden), Some(token))
+    }
+
+    /// Whether the cotangent of the normed token is of use.
+    fn pulls_normed(&self, wants_input: bool) -> bool {
+        wants_input || self.norm.as_ref().is_some_and(LayerNorm::trains)
+    }
+
+    /// Whether the cotangent of what is projected is of use.
+    fn pulls_pooled(&self, wants_input: bool) -> bool {
+        self.pulls_normed(wants_input) || self.pooler.as_ref().is_some_and(Linear::trains)
+    }
+
+    fn projection_needs_input(&self) -> bool {
+        self.projection.as_ref().is_some_and(Linear::needs_input)
+    }
+
+    /// Whether the pullback reads the picked token.
+    fn needs_token(&self, wants_input: bool) -> bool {
+        self.norm.is_some() && self.pulls_normed(wants_input)
+            || self.pooler.as_ref().is_some_and(Linear::needs_input)
+            || self.pooler.is_none() && self.projection_needs_input()
+    }
+
+    /// Whether the pullback reads what the pooler gave.
+    fn needs_pooled(&self, wants_input: bool) -> bool {
+        self.pooler.is_some() && (self.pulls_pooled(wants_input) || self.projection_needs_input())
     }
 
     /// The place of the pooled token. Shapes: `[batch, tokens] -> [batch, 1]`.
@@ -83,20 +119,139 @@ impl TextHead {
     }
 }
 
-impl Segment for TextHead {
+/// What a [`TextHead`] keeps.
+pub struct TextHeadSaved {
+    /// Of the hidden states.
+    shape: [usize; 3],
+    place: Option<PooledToken>,
+    token: Option<Tensor<3>>,
+    pooled: Option<Tensor<3>>,
+}
+
+impl Saved for TextHeadSaved {
+    fn bytes(&self) -> usize {
+        let tensors = [&self.token, &self.pooled].into_iter().flatten();
+        tensors.map(bytes_of).sum()
+    }
+}
+
+impl Forward for TextHead {
     fn forward(&self, input: State, _seed: Seed) -> State {
         let ids = input.ids("ids").expect("pooling reads the token ids");
-        let is_pooled = input.ids(POOLED).is_some();
         input.without(POOLED).map_hidden(|hidden| {
-            let pooled = match is_pooled {
-                false => self.pool(hidden, ids),
-                // The last block has left nothing but the pooled token.
-                true => self.after_pooling(hidden),
-            };
+            let pooled = self.pool(hidden, ids);
             match &self.projection {
                 None => pooled,
                 Some(projection) => projection.forward(pooled),
             }
         })
+    }
+}
+
+impl Segment for TextHead {
+    type Saved = TextHeadSaved;
+
+    fn parameters(&self) -> Vec<Parameter> {
+        parameters(self)
+    }
+
+    fn record(&self, mut input: State, call: &Call<'_>) -> (State, TextHeadSaved) {
+        let wants = call.wants.has(HIDDEN);
+        let ids = input.ids("ids").expect("pooling reads the token ids");
+        let hidden = input.take_hidden();
+        let shape = hidden.dims();
+        let (token, place) = self.pick(hidden, ids);
+        let kept = self.needs_token(wants).then(|| token.clone());
+        let normed = self.tokens(token);
+        let pooled = match &self.pooler {
+            None => normed,
+            Some(pooler) => pooler.forward(normed).tanh(),
+        };
+        let kept_pooled = self.needs_pooled(wants).then(|| pooled.clone());
+        let output = match &self.projection {
+            None => pooled,
+            Some(projection) => projection.forward(pooled),
+        };
+        let saved = TextHeadSaved {
+            shape,
+            place,
+            token: kept,
+            pooled: kept_pooled,
+        };
+        (input.without(POOLED).with_stream(HIDDEN, output), saved)
+    }
+
+    fn pull(
+        &self,
+        saved: TextHeadSaved,
+        mut cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams {
+        let wants = call.wants.has(HIDDEN);
+        let [batch, _, d_model] = saved.shape;
+        let flat = |x: Tensor<3>| -> Tensor<2> { x.squeeze_dim(1) };
+        let Some(cotangent) = cotangents.take(HIDDEN) else {
+            return Streams::default();
+        };
+        let mut cotangent = flat(cotangent);
+        let normed = || saved.token.clone().map(|token| flat(self.tokens(token)));
+        if let Some(projection) = &self.projection {
+            let input = match &self.pooler {
+                None => normed().filter(|_| projection.needs_input()),
+                Some(_) => saved.pooled.clone().map(flat),
+            };
+            projection.pull_parameters(input, cotangent.clone(), gradients);
+            if !self.pulls_pooled(wants) {
+                return Streams::default();
+            }
+            cotangent = projection.pull_input(cotangent);
+        }
+        if let (Some(pooler), Some(pooled)) = (&self.pooler, saved.pooled.clone()) {
+            let pooled = flat(pooled);
+            cotangent = cotangent * (pooled.clone() * pooled).neg().add_scalar(1.0);
+            let input = normed().filter(|_| pooler.needs_input());
+            pooler.pull_parameters(input, cotangent.clone(), gradients);
+            if !self.pulls_normed(wants) {
+                return Streams::default();
+            }
+            cotangent = pooler.pull_input(cotangent);
+        }
+        if let (Some(norm), Some(token)) = (&self.norm, saved.token) {
+            cotangent = norm.pull(flat(token), cotangent, None, gradients);
+        }
+        if !wants {
+            return Streams::default();
+        }
+        let cotangent = cotangent.reshape([batch, 1, d_model]);
+        Streams::hidden(match saved.place {
+            None => cotangent,
+            Some(place) => place.put(Tensor::zeros(saved.shape, &cotangent.device()), cotangent),
+        })
+    }
+
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost {
+        let wants = call.wants.has(HIDDEN);
+        let [batch, _, d_model] = input.stream(HIDDEN);
+        let kept = [self.needs_token(wants), self.needs_pooled(wants)];
+        let kept = kept.into_iter().filter(|is_kept| *is_kept).count();
+        let maps = [
+            (&self.projection, self.pulls_pooled(wants)),
+            (&self.pooler, self.pulls_normed(wants)),
+        ];
+        let is_pulled = [true, self.pulls_pooled(wants)];
+        let mut cost = Cost::free(input.clone().without(POOLED));
+        for ((map, wants_input), is_pulled) in maps.into_iter().zip(is_pulled) {
+            if let Some(map) = map {
+                cost.forward_flops += map.forward_flops(batch);
+                if is_pulled {
+                    cost.backward_flops += map.pull_flops(batch, wants_input);
+                }
+            }
+        }
+        let width = self.projection.as_ref().map_or(d_model, Linear::d_output);
+        cost.output = cost.output.with_stream(HIDDEN, [batch, 1, width]);
+        cost.saved_bytes = 4 * kept * batch * d_model;
+        cost
     }
 }

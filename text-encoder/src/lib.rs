@@ -11,9 +11,9 @@ pub mod tokenizer;
 mod tower;
 
 pub use config::{TextConfig, TextPooling};
-pub use embed::TextEmbed;
-pub use head::TextHead;
+pub use embed::{TextEmbed, TextEmbedSaved};
+pub use head::{TextHead, TextHeadSaved};
 pub use keys::{TextKeys, modern_bert_names};
-pub use mlm::{MlmHead, MlmSegment};
+pub use mlm::{MlmHead, MlmSaved, MlmSegment};
 pub use tower::{TextEncoder, TextTransformer};
 pub use transformer::ConfigError;

@@ -4,8 +4,11 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Device, Tensor},
 };
-use checkpointing::{Seed, Segment, State};
-use kernels::product;
+use checkpointing::{
+    Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
+    Streams, bytes_of, is_trainable, parameters, product_flops,
+};
+use kernels::{column_sums, product};
 use peft::{Linear, LinearConfig};
 use transformer::LayerNorm;
 
@@ -52,16 +55,119 @@ pub struct MlmSegment {
     activation: transformer::Activation,
 }
 
-impl Segment for MlmSegment {
+/// What an [`MlmSegment`] keeps.
+pub struct MlmSaved {
+    hidden: Tensor<2>,
+    /// Before the activation.
+    dense: Tensor<2>,
+}
+
+impl Saved for MlmSaved {
+    fn bytes(&self) -> usize {
+        bytes_of(&self.hidden) + bytes_of(&self.dense)
+    }
+}
+
+impl MlmSegment {
+    fn logits(&self, normed: Tensor<2>) -> Tensor<2> {
+        product(normed, self.decoder.val().transpose()) + self.head.bias.val().unsqueeze()
+    }
+}
+
+impl Forward for MlmSegment {
     fn forward(&self, input: State, _seed: Seed) -> State {
         input.map_hidden(|hidden| {
-            let hidden = self.activation.forward(self.head.dense.forward(hidden));
-            let hidden = self.head.norm.forward(hidden);
             let [batch, tokens, width] = hidden.dims();
             let hidden: Tensor<2> = hidden.reshape([batch * tokens, width]);
-            let logits = product(hidden, self.decoder.val().transpose());
-            let logits = logits + self.head.bias.val().unsqueeze();
+            let active = self.activation.forward(self.head.dense.forward(hidden));
+            let logits = self.logits(self.head.norm.forward(active));
             logits.reshape([batch as i32, tokens as i32, -1])
         })
+    }
+}
+
+impl Segment for MlmSegment {
+    type Saved = MlmSaved;
+
+    fn parameters(&self) -> Vec<Parameter> {
+        parameters(self)
+    }
+
+    fn record(&self, mut input: State, _call: &Call<'_>) -> (State, MlmSaved) {
+        let hidden = input.take_hidden();
+        let [batch, tokens, width] = hidden.dims();
+        let hidden: Tensor<2> = hidden.reshape([batch * tokens, width]);
+        let dense = self.head.dense.forward(hidden.clone());
+        let (active, dense) = self.activation.forward_keeping(dense);
+        let logits = self.logits(self.head.norm.forward(active));
+        let logits = logits.reshape([batch as i32, tokens as i32, -1]);
+        (
+            input.with_stream(HIDDEN, logits),
+            MlmSaved { hidden, dense },
+        )
+    }
+
+    fn pull(
+        &self,
+        saved: MlmSaved,
+        mut cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams {
+        let Some(cotangent) = cotangents.take(HIDDEN) else {
+            return Streams::default();
+        };
+        let [batch, tokens, vocabulary] = cotangent.dims();
+        let cotangent: Tensor<2> = cotangent.reshape([batch * tokens, vocabulary]);
+        let (dense, norm) = (&self.head.dense, &self.head.norm);
+        let active = self.activation.forward(saved.dense.clone());
+        gradients.give(&self.head.bias, || column_sums(cotangent.clone()));
+        gradients.give(&self.decoder, || {
+            product(cotangent.clone().transpose(), norm.forward(active.clone()))
+        });
+        let wants = call.wants.has(HIDDEN);
+        if !self.pulls_decoded(wants) {
+            return Streams::default();
+        }
+        let normed = product(cotangent, self.decoder.val());
+        let active = norm.pull(active, normed, None, gradients);
+        let (_, inner) = self.activation.pull(saved.dense, active);
+        let input = dense.needs_input().then_some(saved.hidden);
+        dense.pull_parameters(input, inner.clone(), gradients);
+        if !wants {
+            return Streams::default();
+        }
+        let pulled = dense.pull_input(inner);
+        Streams::hidden(pulled.reshape([batch as i32, tokens as i32, -1]))
+    }
+
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost {
+        let [batch, tokens, width] = input.stream(HIDDEN);
+        let [vocabulary, _] = self.decoder.lazy_shape().dims();
+        let rows = batch * tokens;
+        let wants = call.wants.has(HIDDEN);
+        let decoded = product_flops([rows, width, vocabulary]);
+        let pulls = [self.pulls_decoded(wants), is_trainable(&self.decoder)];
+        let products = pulls.into_iter().filter(|is_done| *is_done).count() as u64;
+        let dense = if self.pulls_decoded(wants) {
+            self.head.dense.pull_flops(rows, wants)
+        } else {
+            0
+        };
+        Cost {
+            output: input
+                .clone()
+                .with_stream(HIDDEN, [batch, tokens, vocabulary]),
+            forward_flops: self.head.dense.forward_flops(rows) + decoded,
+            backward_flops: products * decoded + dense,
+            saved_bytes: 4 * 2 * rows * width,
+        }
+    }
+}
+
+impl MlmSegment {
+    /// Whether the cotangent of what is decoded is of use.
+    fn pulls_decoded(&self, wants_input: bool) -> bool {
+        wants_input || self.head.dense.trains() || self.head.norm.trains()
     }
 }

@@ -4,9 +4,9 @@ use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Bool, Device, Int, Tensor},
 };
-use checkpointing::{Link, Passenger, State};
+use checkpointing::{Chain, Passenger, State};
 use peft::LinearConfig;
-use transformer::{Block, BlockConfig, NormOrder, POOLED};
+use transformer::{Block, BlockConfig, NormOrder, POOLED, Tokens, push_blocks};
 
 use crate::{TextConfig, TextEmbed, TextHead};
 
@@ -14,13 +14,13 @@ use crate::{TextConfig, TextEmbed, TextHead};
 pub trait TextEncoder: Module + ModuleDisplay + Sync {
     /// The chain, from the passenger `"ids"` `[batch, tokens]` (and `"mask"`, `"segments"` where
     /// the tower reads them) to features `[batch, 1, d_output]`.
-    fn segments(&self) -> Vec<&dyn Link>;
+    fn chain(&self, tokens: Tokens) -> Chain<'_>;
 
     /// Width of the features.
     fn d_output(&self) -> usize;
 
-    /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state may carry it to
-    /// the chain as [`POOLED`].
+    /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state carries it to
+    /// the chain of that token as [`POOLED`].
     fn pooled(&self, input: &State) -> Option<Tensor<2, Int>>;
 
     /// The state that makes features of captions, ids and mask `[batch, tokens]`, and of nothing else.
@@ -53,10 +53,8 @@ impl TextConfig {
     pub fn init(&self, device: &Device) -> TextTransformer {
         TextTransformer {
             embed: TextEmbed::new(self, device),
-            blocks: self
-                .block()
-                .tower(self.n_layers)
-                .map(|block| self.init_block(&block, device))
+            blocks: (0..self.n_layers)
+                .map(|_| self.init_block(&self.block(), device))
                 .collect(),
             head: TextHead::new(self, device),
             d_output: self.d_output.unwrap_or(self.d_model),
@@ -89,10 +87,11 @@ impl TextConfig {
 }
 
 impl TextEncoder for TextTransformer {
-    fn segments(&self) -> Vec<&dyn Link> {
-        let mut chain: Vec<&dyn Link> = vec![&self.embed];
-        chain.extend(self.blocks.iter().map(|block| block as &dyn Link));
-        chain.push(&self.head);
+    fn chain(&self, tokens: Tokens) -> Chain<'_> {
+        let mut chain = Chain::new();
+        chain.push("embed", &self.embed);
+        push_blocks(&mut chain, &self.blocks, tokens == Tokens::Pooled);
+        chain.push("head", &self.head);
         chain
     }
 

@@ -8,12 +8,13 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use burn::tensor::{Device, Tensor};
-use checkpointing::{Seed, State};
+use checkpointing::{Chain, Seed, State};
 use data::{Groups, Ledger, Source, Templates};
 use fusion::normalise;
 use kernels::product;
 use serde::Serialize;
 use text_encoder::TextEncoder;
+use transformer::Tokens;
 use vision_encoder::VisionEncoder;
 
 use crate::{
@@ -115,7 +116,7 @@ impl Evaluator<'_> {
             self.go_on()?;
             let batch = self.inputs.captions(captions)?.captions_on(self.device);
             let state = self.model.text.input(batch.0, batch.1);
-            Ok(run(&self.model.text.segments(), state))
+            Ok(run(&self.model.text.chain(Tokens::Pooled), state))
         });
         Ok(Tensor::cat(parts.collect::<anyhow::Result<Vec<_>>>()?, 0))
     }
@@ -146,7 +147,7 @@ impl Evaluator<'_> {
             read.extend(pictures.iter().map(|(row, _)| *row));
             let pixels = pixels_on(&pictures, self.inputs.image_size(), self.device);
             let state = self.model.vision.input(pixels);
-            parts.push(run(&self.model.vision.segments(), state));
+            parts.push(run(&self.model.vision.chain(Tokens::Pooled), state));
         }
         bar.finish_and_clear();
         ensure!(
@@ -247,10 +248,8 @@ impl Evaluator<'_> {
     }
 }
 
-fn run(chain: &[&dyn checkpointing::Link], state: State) -> Tensor<2> {
-    let output = chain
-        .iter()
-        .fold(state, |state, link| link.run(state, Seed::evaluation()));
+fn run(chain: &Chain<'_>, state: State) -> Tensor<2> {
+    let output = chain.run(0..chain.len(), state, Seed::evaluation());
     normalise(output.into_hidden().squeeze_dim(1)).0
 }
 

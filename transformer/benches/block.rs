@@ -2,7 +2,7 @@
 //! `cargo bench -p transformer --bench block`. Inputs are random.
 
 use burn::tensor::{Device, Distribution, Tensor};
-use checkpointing::{Seed, Segment, State, record_with_autodiff};
+use checkpointing::{Autodiff, Call, Forward, Gradients, Seed, Segment, State, Streams, Wants};
 use criterion::{Criterion, criterion_group, criterion_main};
 use transformer::{AttentionConfig, BlockConfig};
 
@@ -11,6 +11,12 @@ fn block(criterion: &mut Criterion) {
     let block = BlockConfig::new(AttentionConfig::new(384, 6), 1536).init(&device);
     let x = Tensor::<3>::random([32, 50, 384], Distribution::Normal(0.0, 1.0), &device);
     let input = State::hidden(x.clone());
+    let graph = Autodiff(block.clone());
+    let wants = Wants::hidden();
+    let call = Call {
+        seed: Seed::evaluation(),
+        wants: &wants,
+    };
     let mut group = criterion.benchmark_group("block");
     group.sample_size(10);
     group.bench_function("forward", |bencher| {
@@ -18,14 +24,24 @@ fn block(criterion: &mut Criterion) {
     });
     group.bench_function("closed form", |bencher| {
         bencher.iter(|| {
-            let (_, tape) = block.record(input.clone(), Seed::evaluation(), true);
-            tape(vec![x.clone()])
+            let (_, saved) = block.record(input.clone(), &call);
+            block.pull(
+                saved,
+                Streams::hidden(x.clone()),
+                &call,
+                &mut Gradients::default(),
+            )
         });
     });
     group.bench_function("autodiff", |bencher| {
         bencher.iter(|| {
-            let (_, tape) = record_with_autodiff(&block, input.clone(), Seed::evaluation(), true);
-            tape(vec![x.clone()])
+            let (_, saved) = graph.record(input.clone(), &call);
+            graph.pull(
+                saved,
+                Streams::hidden(x.clone()),
+                &call,
+                &mut Gradients::default(),
+            )
         });
     });
     group.finish();

@@ -1,20 +1,25 @@
-//! Multi-head attention, with its core's pullback in closed form.
+//! Multi-head attention, with its pullback in closed form.
 
 use burn::{
-    module::{Initializer, Module, ParamId},
+    module::{Initializer, Module},
     tensor::{Bool, Device, Tensor},
 };
-use checkpointing::Seed;
+use checkpointing::{Gradients, Saved, Seed, bytes_of, product_flops};
 use kernels::{Dropout, Mask, attend, pull_attend};
 use peft::{Linear, LinearConfig};
 
-use crate::{LayerNorm, pooled::PooledToken};
+use crate::{
+    Layer, LayerCall, LayerCost, LayerNorm,
+    layer::{bytes, rows, sequences},
+};
 
 /// Sizes of an [`Attention`].
 #[derive(Clone, Debug)]
 pub struct AttentionConfig {
     /// Width of the hidden states.
     pub d_model: usize,
+    /// Width of what keys and values are made of, where it is another.
+    pub d_context: Option<usize>,
     /// Number of heads; divides `d_model`.
     pub n_heads: usize,
     /// Whether a token sees only itself and those before it.
@@ -32,6 +37,7 @@ impl AttentionConfig {
     pub fn new(d_model: usize, n_heads: usize) -> Self {
         Self {
             d_model,
+            d_context: None,
             n_heads,
             causal: false,
             qkv_bias: true,
@@ -43,14 +49,15 @@ impl AttentionConfig {
     /// Initialises the layer. Each map may be drawn anew by the model.
     pub fn init(&self, device: &Device) -> Attention {
         let d_model = self.d_model;
+        let d_context = self.d_context.unwrap_or(d_model);
         // torch's MultiheadAttention: Xavier's bound for the three maps as one, `[3 d_model, d_model]`.
         let bound = (1.5 / d_model.max(1) as f64).sqrt();
         let xavier = Initializer::Uniform {
             min: -bound,
             max: bound,
         };
-        let qkv = || {
-            LinearConfig::new(d_model, d_model)
+        let map = |d_input| {
+            LinearConfig::new(d_input, d_model)
                 .with_bias(self.qkv_bias)
                 .with_initializer(xavier.clone())
                 .init(device)
@@ -60,9 +67,9 @@ impl AttentionConfig {
                 .map(|eps| LayerNorm::new(d_model / self.n_heads, eps, device))
         };
         Attention {
-            query: qkv(),
-            key: qkv(),
-            value: qkv(),
+            query: map(d_model),
+            key: map(d_context),
+            value: map(d_context),
             output: LinearConfig::new(d_model, d_model).init(device),
             query_norm: norm(),
             key_norm: norm(),
@@ -93,56 +100,173 @@ pub struct Attention {
     dropout: f64,
 }
 
+/// What an [`Attention`] keeps.
+pub struct AttentionSaved {
+    /// Queries, keys and values before their norms.
+    qkv: Option<[Tensor<3>; 3]>,
+    /// What is mixed of the values, where the output map trains.
+    mixed: Option<Tensor<3>>,
+}
+
+impl Saved for AttentionSaved {
+    fn bytes(&self) -> usize {
+        let tensors = self.qkv.iter().flatten().chain(&self.mixed);
+        tensors.map(bytes_of).sum()
+    }
+}
+
 impl Attention {
-    /// Attention from `queries` to `keys`, whose real tokens `mask` tells.
+    /// Which keys each query sees: the real ones, and none behind itself where the layer is causal.
+    pub fn mask(&self, real: Option<Tensor<2, Bool>>) -> Mask {
+        let mask = if self.causal {
+            Mask::causal()
+        } else {
+            Mask::default()
+        };
+        mask.with_real(real)
+    }
+
+    /// Whether a token sees only itself and those before it.
+    pub(crate) fn is_causal(&self) -> bool {
+        self.causal
+    }
+
+    /// Attention from `queries` to `keys`, without anything kept.
     ///
-    /// Shapes: `[batch, queries, d_model]`, `[batch, keys, d_model]`, mask `[batch, keys]`
-    /// -> `[batch, queries, d_model]`.
-    pub fn forward(
+    /// Shapes: `[batch, queries, d_model]`, `[batch, keys, d_context]` -> `[batch, queries, d_model]`.
+    pub fn forward_from(
         &self,
         queries: Tensor<3>,
         keys: Tensor<3>,
-        mask: Option<&Tensor<2, Bool>>,
+        mask: &Mask,
         seed: Seed,
     ) -> Tensor<3> {
-        self.mix(queries, keys, mask, self.causal, seed)
+        let nothing = LayerCall {
+            mask,
+            seed,
+            wants_input: false,
+        };
+        self.record_from(queries, keys, &nothing).0
     }
 
-    /// Attention of one query of each sequence, `[batch, 1, d_model]`, to all that `seen` tells, `[batch, keys]`.
-    pub(crate) fn forward_one(
-        &self,
-        query: Tensor<3>,
-        keys: Tensor<3>,
-        seen: Option<&Tensor<2, Bool>>,
-        seed: Seed,
-    ) -> Tensor<3> {
-        self.mix(query, keys, seen, false, seed)
-    }
-
-    fn mix(
+    /// As [`forward_from`](Self::forward_from), and what the pullback needs besides the two inputs.
+    pub fn record_from(
         &self,
         queries: Tensor<3>,
         keys: Tensor<3>,
-        mask: Option<&Tensor<2, Bool>>,
-        causal: bool,
-        seed: Seed,
-    ) -> Tensor<3> {
-        let q = self.normed(&self.query_norm, self.query.forward(queries));
-        let k = self.normed(&self.key_norm, self.key.forward(keys.clone()));
-        let v = self.value.forward(keys);
-        let (_, mixed) = attend(
-            [q, k, v],
+        call: &LayerCall<'_>,
+    ) -> (Tensor<3>, AttentionSaved) {
+        let qkv = [
+            self.query.forward(queries),
+            self.key.forward(keys.clone()),
+            self.value.forward(keys),
+        ];
+        let raw = (self.has_norm() && self.pulls_core(call)).then(|| qkv.clone());
+        let (qkv, mixed) = attend(
+            self.normed(qkv),
             self.n_heads,
-            &mask_of(mask, causal),
-            self.drawn(seed),
+            call.mask,
+            self.drawn(call.seed),
         );
-        self.output.forward(mixed)
+        let kept = self.output.needs_input().then(|| mixed.clone());
+        let saved = AttentionSaved {
+            qkv: raw.or_else(|| self.pulls_core(call).then_some(qkv)),
+            mixed: kept,
+        };
+        (self.output.forward(mixed), saved)
     }
 
-    /// The core, between the maps, without dropout: queries, keys and values again, and what is mixed. Shapes: `[batch,
-    /// tokens, d_model]` each, mask `[batch, keys]`.
-    pub(crate) fn core(&self, qkv: [Tensor<3>; 3], mask: &Mask) -> ([Tensor<3>; 3], Tensor<3>) {
-        attend(qkv, self.n_heads, mask, None)
+    /// The cotangents of queries and keys as they were given, if they are wanted. `inputs` are these, given where
+    /// [`needs_input`](Layer::needs_input) says so.
+    pub fn pull_from(
+        &self,
+        inputs: Option<[Tensor<3>; 2]>,
+        saved: AttentionSaved,
+        cotangent: Tensor<3>,
+        call: &LayerCall<'_>,
+        gradients: &mut Gradients,
+    ) -> Option<[Tensor<3>; 2]> {
+        let [batch, queries, _] = cotangent.dims();
+        let cotangent = rows(cotangent);
+        self.output
+            .pull_parameters(saved.mixed.map(rows), cotangent.clone(), gradients);
+        let raw = saved.qkv.filter(|_| self.pulls_core(call))?;
+        let [_, keys, _] = raw[1].dims();
+        let mixed = sequences(self.output.pull_input(cotangent), [batch, queries]);
+        let cotangents = pull_attend(
+            self.normed(raw.clone()),
+            self.n_heads,
+            call.mask,
+            self.drawn(call.seed),
+            mixed,
+        );
+        let [q, k, v] = self.pull_norms(raw, cotangents, gradients).map(rows);
+        let [from, to] = match inputs {
+            None => [None, None],
+            Some(inputs) => inputs.map(|x| Some(rows(x))),
+        };
+        self.query.pull_parameters(from, q.clone(), gradients);
+        self.key.pull_parameters(to.clone(), k.clone(), gradients);
+        self.value.pull_parameters(to, v.clone(), gradients);
+        call.wants_input.then(|| {
+            let to = self.key.pull_input(k) + self.value.pull_input(v);
+            let from = self.query.pull_input(q);
+            [
+                sequences(from, [batch, queries]),
+                sequences(to, [batch, keys]),
+            ]
+        })
+    }
+
+    /// What it costs from `queries` to `keys` tokens.
+    pub fn cost_from(
+        &self,
+        batch: usize,
+        [queries, keys]: [usize; 2],
+        call: &LayerCall<'_>,
+    ) -> LayerCost {
+        let d_model = self.output.d_output();
+        let (from, to) = (batch * queries, batch * keys);
+        let core =
+            (batch * self.n_heads) as u64 * product_flops([queries, d_model / self.n_heads, keys]);
+        let maps = [(&self.query, from), (&self.key, to), (&self.value, to)];
+        let forward: u64 = maps
+            .iter()
+            .map(|(map, rows)| map.forward_flops(*rows))
+            .sum();
+        let pulls = maps
+            .iter()
+            .map(|(map, rows)| map.pull_flops(*rows, call.wants_input));
+        let pulls_core = self.pulls_core(call);
+        let inner = if pulls_core {
+            5 * core + pulls.sum::<u64>()
+        } else {
+            0
+        };
+        let qkv = [queries, keys, keys].map(|tokens| [batch, tokens, d_model]);
+        let qkv = qkv.into_iter().filter(|_| pulls_core);
+        let mixed = self
+            .output
+            .needs_input()
+            .then_some([batch, queries, d_model]);
+        LayerCost {
+            forward_flops: forward + 2 * core + self.output.forward_flops(from),
+            backward_flops: self.output.pull_flops(from, pulls_core) + inner,
+            saved_bytes: bytes(qkv.chain(mixed)),
+        }
+    }
+
+    /// Whether the cotangents of queries, keys and values are of use.
+    fn pulls_core(&self, call: &LayerCall<'_>) -> bool {
+        let maps = [&self.query, &self.key, &self.value];
+        let norms = [&self.query_norm, &self.key_norm];
+        call.wants_input
+            || maps.into_iter().any(Linear::trains)
+            || norms.into_iter().flatten().any(LayerNorm::trains)
+    }
+
+    fn has_norm(&self) -> bool {
+        self.query_norm.is_some() || self.key_norm.is_some()
     }
 
     /// The dropout of the attention weights, if there is one.
@@ -154,69 +278,84 @@ impl Attention {
         })
     }
 
-    /// Whether the pullback in closed form covers this layer.
-    pub(crate) fn is_plain(&self, seed: Seed) -> bool {
-        self.query_norm.is_none() && self.key_norm.is_none() && self.drawn(seed).is_none()
-    }
-
-    /// A norm within each head of `[batch, tokens, d_model]`.
-    fn normed(&self, norm: &Option<LayerNorm>, x: Tensor<3>) -> Tensor<3> {
-        let Some(norm) = norm else {
-            return x;
+    /// Queries and keys after the norms within each head.
+    fn normed(&self, [q, k, v]: [Tensor<3>; 3]) -> [Tensor<3>; 3] {
+        let normed = |norm: &Option<LayerNorm>, x: Tensor<3>| match norm {
+            None => x,
+            Some(norm) => self.merge(norm.forward(self.heads(x))),
         };
-        let shape @ [batch, tokens, d_model] = x.dims();
-        let heads = [batch, tokens, self.n_heads, d_model / self.n_heads];
-        norm.forward(x.reshape(heads)).reshape(shape)
+        [normed(&self.query_norm, q), normed(&self.key_norm, k), v]
     }
 
-    /// Whether a token sees only itself and those before it.
-    pub(crate) fn is_causal(&self) -> bool {
-        self.causal
-    }
-
-    /// The cotangents of queries, keys and values for the cotangent of what was mixed. Shapes: `[batch, tokens,
-    /// d_model]`.
-    pub(crate) fn pull_core(
+    fn pull_norms(
         &self,
-        qkv: [Tensor<3>; 3],
-        mask: &Mask,
-        cotangent: Tensor<3>,
+        [q, k, _]: [Tensor<3>; 3],
+        [q_cotangent, k_cotangent, v_cotangent]: [Tensor<3>; 3],
+        gradients: &mut Gradients,
     ) -> [Tensor<3>; 3] {
-        pull_attend(qkv, self.n_heads, mask, None, cotangent)
+        let mut pull = |norm: &Option<LayerNorm>, x: Tensor<3>, cotangent: Tensor<3>| match norm {
+            None => cotangent,
+            Some(norm) => {
+                let cotangent = self.heads(cotangent);
+                self.merge(norm.pull(self.heads(x), cotangent, None, gradients))
+            }
+        };
+        [
+            pull(&self.query_norm, q, q_cotangent),
+            pull(&self.key_norm, k, k_cotangent),
+            v_cotangent,
+        ]
     }
 
-    /// The pullback of the three input maps. Shapes: all `[rows, d_model]`; with a pooled token its query's `[batch,
-    /// d_model]`.
-    pub(crate) fn pull_qkv(
-        &self,
-        input: Tensor<2>,
-        cotangents: [Tensor<2>; 3],
-        pooled: Option<&PooledToken>,
-        sink: &mut dyn FnMut(ParamId, Tensor<1>),
-    ) -> Tensor<2> {
-        let [q, k, v] = cotangents;
-        let queries = match pooled {
-            None => input.clone(),
-            Some(pooled) => pooled.pick(input.clone()),
-        };
-        self.query.pull_parameters(queries, q.clone(), sink);
-        self.key.pull_parameters(input.clone(), k.clone(), sink);
-        self.value.pull_parameters(input, v.clone(), sink);
-        let all = self.key.pull_input(k) + self.value.pull_input(v);
-        let queries = self.query.pull_input(q);
-        match pooled {
-            None => all + queries,
-            Some(pooled) => pooled.put(all, queries),
-        }
+    /// `[batch, tokens, d_model] -> [batch, tokens, n_heads, d_head]`.
+    fn heads(&self, x: Tensor<3>) -> Tensor<4> {
+        let [batch, tokens, d_model] = x.dims();
+        x.reshape([batch, tokens, self.n_heads, d_model / self.n_heads])
+    }
+
+    /// `[batch, tokens, n_heads, d_head] -> [batch, tokens, d_model]`.
+    fn merge(&self, x: Tensor<4>) -> Tensor<3> {
+        let [batch, tokens, n_heads, d_head] = x.dims();
+        x.reshape([batch, tokens, n_heads * d_head])
     }
 }
 
-/// What each query sees.
-pub(crate) fn mask_of(real: Option<&Tensor<2, Bool>>, causal: bool) -> Mask {
-    let mask = if causal {
-        Mask::causal()
-    } else {
-        Mask::default()
-    };
-    mask.with_real(real.cloned())
+impl Layer for Attention {
+    type Saved = AttentionSaved;
+
+    fn record(&self, x: Tensor<3>, call: &LayerCall<'_>) -> (Tensor<3>, AttentionSaved) {
+        self.record_from(x.clone(), x, call)
+    }
+
+    fn pull(
+        &self,
+        x: Option<Tensor<3>>,
+        saved: AttentionSaved,
+        cotangent: Tensor<3>,
+        call: &LayerCall<'_>,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor<3>> {
+        let inputs = x.map(|x| [x.clone(), x]);
+        let [from, to] = self.pull_from(inputs, saved, cotangent, call, gradients)?;
+        Some(to + from)
+    }
+
+    fn needs_input(&self) -> bool {
+        [&self.query, &self.key, &self.value]
+            .into_iter()
+            .any(Linear::needs_input)
+    }
+
+    fn trains(&self) -> bool {
+        let nothing = LayerCall {
+            mask: &Mask::default(),
+            seed: Seed::evaluation(),
+            wants_input: false,
+        };
+        self.output.trains() || self.pulls_core(&nothing)
+    }
+
+    fn cost(&self, [batch, tokens, _]: [usize; 3], call: &LayerCall<'_>) -> LayerCost {
+        self.cost_from(batch, [tokens, tokens], call)
+    }
 }

@@ -3,23 +3,29 @@
 mod attention;
 mod block;
 mod block_keys;
+mod branch;
 pub mod config;
 mod dropout;
 pub mod guard;
+mod layer;
 mod mlp;
 mod norm;
 mod pooled;
 mod weights;
 
-pub use attention::{Attention, AttentionConfig};
-pub use block::{Block, BlockConfig, NormOrder};
+pub use attention::{Attention, AttentionConfig, AttentionSaved};
+pub use block::{Block, BlockConfig, BlockSaved};
 pub use block_keys::BlockKeys;
+pub use branch::{Branch, BranchEnd, BranchSaved, NormOrder};
 pub use config::{ConfigError, Section};
 pub use dropout::dropout;
-pub use kernels::Activation;
-pub use mlp::Mlp;
+pub use kernels::{Activation, Mask};
+pub use layer::{Layer, LayerCall, LayerCost};
+pub use mlp::{Mlp, MlpSaved};
 pub use norm::LayerNorm;
-pub use pooled::{POOLED, pick_token};
+pub use pooled::{
+    POOLED, PooledBlock, PooledBlockSaved, PooledToken, Tokens, pick_token, push_blocks,
+};
 pub use weights::{
     Binding, Bindings, Entry, Layout, Loaded, Stored, TensorSource, Weights, WeightsError,
     check_keys, load, load_from, save, save_gradients,

@@ -4,9 +4,13 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
+use checkpointing::{Gradients, Saved, bytes_of};
 use peft::{Linear, LinearConfig};
 
-use crate::Activation;
+use crate::{
+    Activation, Layer, LayerCall, LayerCost,
+    layer::{bytes, rows, sequences},
+};
 
 /// `fc2(act(fc1(x)))`.
 #[derive(Module, Debug)]
@@ -17,6 +21,15 @@ pub struct Mlp {
     pub fc2: Linear,
     #[module(skip)]
     activation: Activation,
+}
+
+/// What an [`Mlp`] keeps: the values before its activation.
+pub struct MlpSaved(Option<Tensor<2>>);
+
+impl Saved for MlpSaved {
+    fn bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, bytes_of)
+    }
 }
 
 impl Mlp {
@@ -38,9 +51,80 @@ impl Mlp {
         self.activation
     }
 
-    /// Applies the layer. Shapes: `[..., d_model] -> [..., d_model]`.
-    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
-        self.fc2
-            .forward(self.activation.forward(self.fc1.forward(input)))
+    /// Whether the cotangent of the hidden values is of use.
+    fn pulls_hidden(&self, call: &LayerCall<'_>) -> bool {
+        self.fc1.trains() || call.wants_input
+    }
+
+    fn keeps_hidden(&self, call: &LayerCall<'_>) -> bool {
+        self.pulls_hidden(call) || self.fc2.needs_input()
+    }
+}
+
+impl Layer for Mlp {
+    type Saved = MlpSaved;
+
+    fn forward(&self, x: Tensor<3>, _call: &LayerCall<'_>) -> Tensor<3> {
+        let hidden = self.fc1.forward(x);
+        self.fc2.forward(self.activation.forward(hidden))
+    }
+
+    fn record(&self, x: Tensor<3>, call: &LayerCall<'_>) -> (Tensor<3>, MlpSaved) {
+        let [batch, tokens, _] = x.dims();
+        let hidden = self.fc1.forward(rows(x));
+        let (active, hidden) = if self.keeps_hidden(call) {
+            let (active, hidden) = self.activation.forward_keeping(hidden);
+            (active, Some(hidden))
+        } else {
+            (self.activation.forward(hidden), None)
+        };
+        let output = sequences(self.fc2.forward(active), [batch, tokens]);
+        (output, MlpSaved(hidden))
+    }
+
+    fn pull(
+        &self,
+        x: Option<Tensor<3>>,
+        saved: MlpSaved,
+        cotangent: Tensor<3>,
+        call: &LayerCall<'_>,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor<3>> {
+        let [batch, tokens, _] = cotangent.dims();
+        let cotangent = rows(cotangent);
+        if !self.pulls_hidden(call) {
+            let active = saved.0.map(|hidden| self.activation.forward(hidden));
+            self.fc2.pull_parameters(active, cotangent, gradients);
+            return None;
+        }
+        let hidden = saved.0.expect("kept where it is pulled back");
+        let active = self.fc2.pull_input(cotangent.clone());
+        let (active, hidden) = self.activation.pull(hidden, active);
+        self.fc2.pull_parameters(Some(active), cotangent, gradients);
+        self.fc1
+            .pull_parameters(x.map(rows), hidden.clone(), gradients);
+        call.wants_input
+            .then(|| sequences(self.fc1.pull_input(hidden), [batch, tokens]))
+    }
+
+    fn needs_input(&self) -> bool {
+        self.fc1.needs_input()
+    }
+
+    fn trains(&self) -> bool {
+        self.fc1.trains() || self.fc2.trains()
+    }
+
+    fn cost(&self, [batch, tokens, _]: [usize; 3], call: &LayerCall<'_>) -> LayerCost {
+        let rows = batch * tokens;
+        let (first, second) = (&self.fc1, &self.fc2);
+        let pulls = self.pulls_hidden(call);
+        let first_pull = first.pull_flops(rows, call.wants_input);
+        let hidden = [batch, tokens, first.d_output()];
+        LayerCost {
+            forward_flops: first.forward_flops(rows) + second.forward_flops(rows),
+            backward_flops: second.pull_flops(rows, pulls) + if pulls { first_pull } else { 0 },
+            saved_bytes: bytes(self.keeps_hidden(call).then_some(hidden)),
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! Layer normalisation, with its pullback in closed form.
 
 use burn::{
-    module::{Initializer, Module, Param, ParamId},
+    module::{Initializer, Module, Param},
     tensor::{Device, Tensor, module::layer_norm},
 };
-
+use checkpointing::{Gradients, is_trainable};
 use kernels::pull_layer_norm;
 
 /// Layer normalisation over the last axis (Ba et al. 2016).
@@ -32,23 +32,37 @@ impl LayerNorm {
         layer_norm(input, self.gamma.val(), Some(self.beta.val()), self.epsilon)
     }
 
-    /// The pullback: `residual` plus the cotangent of the input; gradients go to `sink`.
+    /// Whether any parameter trains.
+    pub fn trains(&self) -> bool {
+        is_trainable(&self.gamma) || is_trainable(&self.beta)
+    }
+
+    /// The cotangent of the input, to which `residual` is added. Gradients of the parameters that train are added to
+    /// `gradients`.
     ///
-    /// Shapes: all `[rows, d_model]`.
-    pub fn pull(
+    /// Shapes: all `[..., d_model]`.
+    pub fn pull<const D: usize>(
         &self,
-        input: Tensor<2>,
-        cotangent: Tensor<2>,
-        residual: Tensor<2>,
-        sink: &mut dyn FnMut(ParamId, Tensor<1>),
-    ) -> Tensor<2> {
-        let pulled = pull_layer_norm(input, self.gamma.val(), self.epsilon, cotangent, residual);
-        let gradients = [(&self.gamma, pulled.gamma), (&self.beta, pulled.beta)];
-        for (param, gradient) in gradients {
-            if checkpointing::is_trainable(param) {
-                sink(param.id, gradient);
-            }
-        }
-        pulled.input
+        input: Tensor<D>,
+        cotangent: Tensor<D>,
+        residual: Option<Tensor<D>>,
+        gradients: &mut Gradients,
+    ) -> Tensor<D> {
+        let shape = input.dims();
+        let flat = |x: Tensor<D>| -> Tensor<2> {
+            let rows = shape[..D - 1].iter().product();
+            x.reshape([rows, shape[D - 1]])
+        };
+        let residual = residual.unwrap_or_else(|| input.zeros_like());
+        let pulled = pull_layer_norm(
+            flat(input),
+            self.gamma.val(),
+            self.epsilon,
+            flat(cotangent),
+            flat(residual),
+        );
+        gradients.give(&self.gamma, || pulled.gamma);
+        gradients.give(&self.beta, || pulled.beta);
+        pulled.input.reshape(shape)
     }
 }

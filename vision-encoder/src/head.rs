@@ -4,9 +4,15 @@ use burn::{
     module::{Initializer, Module, Param},
     tensor::{Device, Tensor},
 };
-use checkpointing::{Seed, Segment, State};
+use checkpointing::{
+    Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
+    Streams, bytes_of, is_trainable, parameters,
+};
 use peft::{Linear, LinearConfig};
-use transformer::{Attention, AttentionConfig, LayerNorm, Mlp, POOLED};
+use transformer::{
+    Attention, AttentionConfig, AttentionSaved, Branch, BranchEnd, BranchSaved, Layer, LayerCall,
+    LayerCost, LayerNorm, Mask, Mlp, MlpSaved, NormOrder, POOLED,
+};
 
 use crate::{Pooling, VisionConfig};
 
@@ -38,16 +44,121 @@ impl AttentionPool {
         }
     }
 
+    /// The branch of the MLP.
+    fn branch(&self) -> Branch<'_, Mlp> {
+        Branch {
+            norm: &self.norm,
+            layer: &self.mlp,
+            end: BranchEnd {
+                scale: None,
+                dropout: 0.0,
+                seed: Seed::evaluation(),
+            },
+            order: NormOrder::Pre,
+        }
+    }
+
+    fn probes(&self, batch: usize) -> Tensor<3> {
+        let probe = self.probe.val().unsqueeze::<3>();
+        let [_, _, d_model] = probe.dims();
+        probe.expand([batch, 1, d_model])
+    }
+
+    fn trains(&self) -> bool {
+        is_trainable(&self.probe) || self.attention.trains() || self.branch().trains()
+    }
+
+    /// The calls of attention and of the MLP.
+    fn calls<'m>(&self, mask: &'m Mask, seed: Seed, wants_input: bool) -> [LayerCall<'m>; 2] {
+        let from_attention = wants_input || is_trainable(&self.probe);
+        [from_attention, from_attention || self.attention.trains()].map(|wants_input| LayerCall {
+            mask,
+            seed,
+            wants_input,
+        })
+    }
+
     /// Shapes: `[batch, tokens, d_model] -> [batch, 1, d_model]`.
-    fn forward(&self, hidden: Tensor<3>, seed: Seed) -> Tensor<3> {
-        let [batch, _, d_model] = hidden.dims();
-        let probe = self
-            .probe
-            .val()
-            .unsqueeze::<3>()
-            .expand([batch, 1, d_model]);
-        let pooled = self.attention.forward(probe, hidden, None, seed);
-        pooled.clone() + self.mlp.forward(self.norm.forward(pooled))
+    fn record(
+        &self,
+        hidden: Tensor<3>,
+        seed: Seed,
+        wants: bool,
+    ) -> (Tensor<3>, AttentionPoolSaved) {
+        let mask = Mask::default();
+        let [first, second] = self.calls(&mask, seed, wants);
+        let [batch, _, _] = hidden.dims();
+        let (pooled, attention) = self
+            .attention
+            .record_from(self.probes(batch), hidden, &first);
+        let needs = self.branch().needs_input(second.wants_input);
+        let kept = needs.then(|| pooled.clone());
+        let (output, mlp) = self.branch().record(pooled, &second);
+        let saved = AttentionPoolSaved {
+            attention,
+            pooled: kept,
+            mlp,
+        };
+        (output, saved)
+    }
+
+    /// The cotangent of the hidden states, if it is wanted; they are given where the attention needs its input.
+    fn pull(
+        &self,
+        hidden: Option<Tensor<3>>,
+        saved: AttentionPoolSaved,
+        cotangent: Tensor<3>,
+        seed: Seed,
+        wants: bool,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor<3>> {
+        let mask = Mask::default();
+        let [first, second] = self.calls(&mask, seed, wants);
+        let [batch, _, _] = cotangent.dims();
+        let branch = self.branch();
+        let pooled = branch.pull(saved.pooled, saved.mlp, cotangent, &second, gradients)?;
+        let inputs = hidden.map(|hidden| [self.probes(batch), hidden]);
+        let attention = &self.attention;
+        let pulled = attention.pull_from(inputs, saved.attention, pooled, &first, gradients);
+        let [probes, hidden] = pulled?;
+        gradients.give(&self.probe, || {
+            let [_, _, d_model] = probes.dims();
+            probes.sum_dim(0).reshape([d_model])
+        });
+        wants.then_some(hidden)
+    }
+
+    fn cost(&self, [batch, tokens, d_model]: [usize; 3], wants: bool) -> LayerCost {
+        let mask = Mask::default();
+        let [first, second] = self.calls(&mask, Seed::evaluation(), wants);
+        let one = [batch, 1, d_model];
+        let mut attention = self.attention.cost_from(batch, [1, tokens], &first);
+        if !second.wants_input {
+            attention.backward_flops = 0;
+        }
+        let kept = LayerCost {
+            saved_bytes: if self.branch().needs_input(second.wants_input) {
+                4 * batch * d_model
+            } else {
+                0
+            },
+            ..LayerCost::default()
+        };
+        attention + self.branch().cost(one, &second) + kept
+    }
+}
+
+/// What an [`AttentionPool`] keeps.
+pub struct AttentionPoolSaved {
+    attention: AttentionSaved,
+    pooled: Option<Tensor<3>>,
+    mlp: BranchSaved<MlpSaved>,
+}
+
+impl AttentionPoolSaved {
+    fn bytes(&self) -> usize {
+        let pooled = self.pooled.as_ref().map_or(0, bytes_of);
+        self.attention.bytes() + pooled + self.mlp.bytes()
     }
 }
 
@@ -98,17 +209,48 @@ impl VisionHead {
 
     /// The pooled token before the projection, `[batch, 1, d_model]`.
     pub fn pool(&self, hidden: Tensor<3>, seed: Seed) -> Tensor<3> {
-        let hidden = self.tokens(hidden);
-        let [batch, tokens, d_model] = hidden.dims();
-        let pooled = match (&self.pooling, &self.attention_pool) {
-            (Pooling::Attention, Some(pool)) => pool.forward(hidden, seed),
-            (Pooling::Average, _) => hidden
-                .slice([0..batch, self.class_tokens..tokens, 0..d_model])
-                .mean_dim(1),
-            (Pooling::Class, _) => hidden.slice([0..batch, 0..1, 0..d_model]),
-            (Pooling::None | Pooling::Attention, _) => hidden,
+        let tokens = self.tokens(self.pick(hidden));
+        self.normed(self.mix(tokens, seed, false).0)
+    }
+
+    /// What is read of the hidden states: the class token where that is pooled, or all.
+    fn pick(&self, hidden: Tensor<3>) -> Tensor<3> {
+        let [batch, _, d_model] = hidden.dims();
+        match self.pooling {
+            Pooling::Class => hidden.slice([0..batch, 0..1, 0..d_model]),
+            Pooling::Average | Pooling::Attention | Pooling::None => hidden,
+        }
+    }
+
+    /// The shape of what is read.
+    fn shape_read(&self, [batch, tokens, d_model]: [usize; 3]) -> [usize; 3] {
+        let read = if self.pooling == Pooling::Class {
+            1
+        } else {
+            tokens
         };
-        self.normed(pooled)
+        [batch, read, d_model]
+    }
+
+    /// One token of all that are read.
+    fn mix(
+        &self,
+        tokens: Tensor<3>,
+        seed: Seed,
+        wants: bool,
+    ) -> (Tensor<3>, Option<AttentionPoolSaved>) {
+        let [batch, count, d_model] = tokens.dims();
+        match (self.pooling, &self.attention_pool) {
+            (Pooling::Attention, Some(pool)) => {
+                let (pooled, saved) = pool.record(tokens, seed, wants);
+                (pooled, Some(saved))
+            }
+            (Pooling::Average, _) => {
+                let patches = tokens.slice([0..batch, self.class_tokens..count, 0..d_model]);
+                (patches.mean_dim(1), None)
+            }
+            _ => (tokens, None),
+        }
     }
 
     fn normed(&self, pooled: Tensor<3>) -> Tensor<3> {
@@ -117,21 +259,206 @@ impl VisionHead {
             Some(norm) => norm.forward(pooled),
         }
     }
+
+    fn projected(&self, pooled: Tensor<3>) -> Tensor<3> {
+        match &self.projection {
+            None => pooled,
+            Some(projection) => projection.forward(pooled),
+        }
+    }
+
+    /// Whether the cotangent of the tokens after their norm is of use.
+    fn pulls_tokens(&self, wants_input: bool) -> bool {
+        wants_input || self.token_norm.as_ref().is_some_and(LayerNorm::trains)
+    }
+
+    /// Whether the cotangent of what is pooled is of use.
+    fn pulls_mixed(&self, wants_input: bool) -> bool {
+        let pool = self.attention_pool.as_ref();
+        self.pulls_tokens(wants_input) || pool.is_some_and(AttentionPool::trains)
+    }
+
+    /// Whether the cotangent of what is pooled and normed is of use.
+    fn pulls_normed(&self, wants_input: bool) -> bool {
+        let norm = self.pooled_norm.as_ref();
+        self.pulls_mixed(wants_input) || norm.is_some_and(LayerNorm::trains)
+    }
+
+    /// Whether the pullback reads what is pooled.
+    fn needs_mixed(&self, wants_input: bool) -> bool {
+        let projects = self.projection.as_ref().is_some_and(Linear::needs_input);
+        projects || self.pooled_norm.is_some() && self.pulls_normed(wants_input)
+    }
+
+    /// Whether what is pooled is one of the tokens, and made again from them.
+    fn mixes(&self) -> bool {
+        matches!(self.pooling, Pooling::Average | Pooling::Attention)
+    }
+
+    /// Whether the pullback reads the tokens.
+    fn needs_tokens(&self, wants_input: bool) -> bool {
+        let pool = self.attention_pool.as_ref();
+        self.token_norm.is_some() && self.pulls_tokens(wants_input)
+            || pool.is_some_and(|pool| pool.attention.needs_input())
+            || !self.mixes() && self.needs_mixed(wants_input)
+    }
+
+    fn spread_mean(&self, mean: Tensor<3>, [batch, tokens, d_model]: [usize; 3]) -> Tensor<3> {
+        let patches = tokens - self.class_tokens;
+        let each = (mean / patches as f64).expand([batch, patches, d_model]);
+        if self.class_tokens == 0 {
+            return each;
+        }
+        let zeros = Tensor::zeros([batch, self.class_tokens, d_model], &each.device());
+        Tensor::cat(vec![zeros, each], 1)
+    }
+}
+
+/// What a [`VisionHead`] keeps.
+pub struct VisionHeadSaved {
+    /// Of the hidden states.
+    shape: [usize; 3],
+    /// What is read of them.
+    tokens: Option<Tensor<3>>,
+    pool: Option<AttentionPoolSaved>,
+    /// What is pooled, where it is none of the tokens.
+    mixed: Option<Tensor<3>>,
+}
+
+impl Saved for VisionHeadSaved {
+    fn bytes(&self) -> usize {
+        let tensors = [&self.tokens, &self.mixed].into_iter().flatten();
+        let pool = self.pool.as_ref().map_or(0, AttentionPoolSaved::bytes);
+        tensors.map(bytes_of).sum::<usize>() + pool
+    }
+}
+
+impl Forward for VisionHead {
+    fn forward(&self, input: State, seed: Seed) -> State {
+        let input = input.without(POOLED);
+        input.map_hidden(|hidden| self.projected(self.pool(hidden, seed)))
+    }
 }
 
 impl Segment for VisionHead {
-    fn forward(&self, input: State, seed: Seed) -> State {
-        let is_pooled = input.ids(POOLED).is_some();
-        input.without(POOLED).map_hidden(|hidden| {
-            let pooled = match is_pooled {
-                false => self.pool(hidden, seed),
-                // The last block has left nothing but the class token.
-                true => self.normed(self.tokens(hidden)),
-            };
-            match &self.projection {
-                None => pooled,
-                Some(projection) => projection.forward(pooled),
+    type Saved = VisionHeadSaved;
+
+    fn parameters(&self) -> Vec<Parameter> {
+        parameters(self)
+    }
+
+    fn record(&self, mut input: State, call: &Call<'_>) -> (State, VisionHeadSaved) {
+        let wants = call.wants.has(HIDDEN);
+        let hidden = input.take_hidden();
+        let shape = hidden.dims();
+        let tokens = self.pick(hidden);
+        let kept = self.needs_tokens(wants).then(|| tokens.clone());
+        let normed = self.tokens(tokens);
+        let (mixed, pool) = self.mix(normed, call.seed, self.pulls_tokens(wants));
+        let keeps = self.mixes() && self.needs_mixed(wants);
+        let kept_mixed = keeps.then(|| mixed.clone());
+        let output = self.projected(self.normed(mixed));
+        let saved = VisionHeadSaved {
+            shape,
+            tokens: kept,
+            pool,
+            mixed: kept_mixed,
+        };
+        (input.without(POOLED).with_stream(HIDDEN, output), saved)
+    }
+
+    fn pull(
+        &self,
+        saved: VisionHeadSaved,
+        mut cotangents: Streams,
+        call: &Call<'_>,
+        gradients: &mut Gradients,
+    ) -> Streams {
+        let wants = call.wants.has(HIDDEN);
+        let Some(mut cotangent) = cotangents.take(HIDDEN) else {
+            return Streams::default();
+        };
+        let tokens = saved.tokens;
+        let again = || tokens.clone().map(|tokens| self.tokens(tokens));
+        let mixed = saved.mixed.or_else(|| again().filter(|_| !self.mixes()));
+        if let Some(projection) = &self.projection {
+            let [batch, count, width] = cotangent.dims();
+            let rows: Tensor<2> = cotangent.reshape([batch * count, width]);
+            let input = mixed.clone().filter(|_| projection.needs_input());
+            let input = input.map(|mixed| {
+                let normed = self.normed(mixed);
+                let [_, _, d_model] = normed.dims();
+                normed.reshape([batch * count, d_model])
+            });
+            projection.pull_parameters(input, rows.clone(), gradients);
+            if !self.pulls_normed(wants) {
+                return Streams::default();
             }
-        })
+            let pulled = projection.pull_input(rows);
+            cotangent = pulled.reshape([batch as i32, count as i32, -1]);
+        }
+        if let (Some(norm), Some(mixed)) = (&self.pooled_norm, mixed) {
+            cotangent = norm.pull(mixed, cotangent, None, gradients);
+        }
+        let read = self.shape_read(saved.shape);
+        let pulled = match (saved.pool, &self.attention_pool) {
+            (Some(saved), Some(pool)) => {
+                let hidden = again().filter(|_| pool.attention.needs_input());
+                let wants = self.pulls_tokens(wants);
+                pool.pull(hidden, saved, cotangent, call.seed, wants, gradients)
+            }
+            _ if self.pooling == Pooling::Average => Some(self.spread_mean(cotangent, read)),
+            _ => Some(cotangent),
+        };
+        let Some(mut cotangent) = pulled.filter(|_| self.pulls_tokens(wants)) else {
+            return Streams::default();
+        };
+        if let (Some(norm), Some(tokens)) = (&self.token_norm, tokens) {
+            cotangent = norm.pull(tokens, cotangent, None, gradients);
+        }
+        if !wants {
+            return Streams::default();
+        }
+        let [batch, count, d_model] = saved.shape;
+        let [_, read, _] = read;
+        if read < count {
+            let rest = Tensor::zeros([batch, count - read, d_model], &cotangent.device());
+            cotangent = Tensor::cat(vec![cotangent, rest], 1);
+        }
+        Streams::hidden(cotangent)
+    }
+
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost {
+        let wants = call.wants.has(HIDDEN);
+        let read @ [batch, count, d_model] = self.shape_read(input.stream(HIDDEN));
+        let pool = self.attention_pool.as_ref().map(|pool| {
+            let mut cost = pool.cost(read, self.pulls_tokens(wants));
+            if !self.pulls_mixed(wants) {
+                cost.backward_flops = 0;
+            }
+            cost
+        });
+        let pool = pool.unwrap_or_default();
+        let mixed = [batch, if self.mixes() { 1 } else { count }, d_model];
+        let rows = mixed[0] * mixed[1];
+        let projection = self.projection.as_ref();
+        let width = projection.map_or(d_model, Linear::d_output);
+        let kept = [
+            self.needs_tokens(wants).then_some(read),
+            (self.mixes() && self.needs_mixed(wants)).then_some(mixed),
+        ];
+        let kept = kept.into_iter().flatten();
+        let kept: usize = kept.map(|shape| 4 * shape.iter().product::<usize>()).sum();
+        let pulls = self.pulls_normed(wants);
+        Cost {
+            output: input
+                .clone()
+                .without(POOLED)
+                .with_stream(HIDDEN, [mixed[0], mixed[1], width]),
+            forward_flops: pool.forward_flops + projection.map_or(0, |map| map.forward_flops(rows)),
+            backward_flops: pool.backward_flops
+                + projection.map_or(0, |map| map.pull_flops(rows, pulls)),
+            saved_bytes: kept + pool.saved_bytes,
+        }
     }
 }

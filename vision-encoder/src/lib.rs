@@ -11,9 +11,9 @@ mod position;
 mod vit;
 
 pub use config::{ImageSize, Pooling, VisionConfig};
-pub use embed::PatchEmbed;
-pub use head::{AttentionPool, VisionHead};
+pub use embed::{PatchEmbed, PatchEmbedSaved};
+pub use head::{AttentionPool, AttentionPoolSaved, VisionHead, VisionHeadSaved};
 pub use keys::VisionKeys;
-pub use position::resample_positions;
+pub use position::{pull_resampled, resample_positions};
 pub use transformer::ConfigError;
 pub use vit::{VisionEncoder, VisionTransformer};

@@ -1,17 +1,30 @@
 //! Position embeddings for pictures of another size than the model was made for.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use kernels::product;
 
 /// Resamples position embeddings from one grid of patches to another, bicubic with a = -0.75 and
 /// without aligned corners, as torch's `interpolate` does.
 ///
-/// The grid is resampled by a constant matrix, so that gradients flow through it on any device.
 /// Shapes: `[rows * columns, d_model]` -> `[new_rows * new_columns, d_model]`.
 pub fn resample_positions(positions: Tensor<2>, from: [usize; 2], to: [usize; 2]) -> Tensor<2> {
     if from == to {
         return positions;
     }
+    product(matrix(from, to, &positions.device()), positions)
+}
+
+/// The pullback of [`resample_positions`]. Shapes: `[new_rows * new_columns, d_model]` -> `[rows * columns, d_model]`.
+pub fn pull_resampled(cotangent: Tensor<2>, from: [usize; 2], to: [usize; 2]) -> Tensor<2> {
+    if from == to {
+        return cotangent;
+    }
+    let matrix = matrix(from, to, &cotangent.device());
+    product(matrix.transpose(), cotangent)
+}
+
+/// The constant matrix that resamples a grid, `[new_rows * new_columns, rows * columns]`.
+fn matrix(from: [usize; 2], to: [usize; 2], device: &Device) -> Tensor<2> {
     let (rows, columns) = (weights(from[0], to[0]), weights(from[1], to[1]));
     let mut matrix = Vec::with_capacity(from[0] * from[1] * to[0] * to[1]);
     for row in &rows {
@@ -20,7 +33,12 @@ pub fn resample_positions(positions: Tensor<2>, from: [usize; 2], to: [usize; 2]
         }
     }
     let data = TensorData::new(matrix, [to[0] * to[1], from[0] * from[1]]);
-    product(Tensor::from_data(data, &positions.device()), positions)
+    let matrix = Tensor::from_data(data, &device.clone().without_autodiff());
+    if device.is_autodiff() {
+        matrix.autodiff()
+    } else {
+        matrix
+    }
 }
 
 /// For each output place, the weight of each input place.

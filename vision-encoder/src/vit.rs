@@ -4,8 +4,8 @@ use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Int, Tensor},
 };
-use checkpointing::{Link, Passenger, State};
-use transformer::{Block, POOLED};
+use checkpointing::{Chain, Passenger, State};
+use transformer::{Block, POOLED, Tokens, push_blocks};
 
 use crate::{PatchEmbed, Pooling, VisionConfig, VisionHead};
 
@@ -13,13 +13,13 @@ use crate::{PatchEmbed, Pooling, VisionConfig, VisionHead};
 pub trait VisionEncoder: Module + ModuleDisplay + Sync {
     /// The chain, from the passenger `"pixels"` `[batch, channels, height, width]` to features
     /// `[batch, 1, d_output]`.
-    fn segments(&self) -> Vec<&dyn Link>;
+    fn chain(&self, tokens: Tokens) -> Chain<'_>;
 
     /// Width of the features.
     fn d_output(&self) -> usize;
 
-    /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state may carry it to
-    /// the chain as [`POOLED`].
+    /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state carries it to
+    /// the chain of that token as [`POOLED`].
     fn pooled(&self, input: &State) -> Option<Tensor<2, Int>>;
 
     /// The state that makes features of pictures, `[batch, channels, height, width]`, and of nothing else.
@@ -50,10 +50,8 @@ impl VisionConfig {
     pub fn init(&self, device: &Device) -> VisionTransformer {
         VisionTransformer {
             embed: PatchEmbed::new(self, device),
-            blocks: self
-                .block()
-                .tower(self.n_layers)
-                .map(|block| block.init(device))
+            blocks: (0..self.n_layers)
+                .map(|_| self.block().init(device))
                 .collect(),
             pools_class: self.pooling == Pooling::Class,
             head: VisionHead::new(self, device),
@@ -63,10 +61,12 @@ impl VisionConfig {
 }
 
 impl VisionEncoder for VisionTransformer {
-    fn segments(&self) -> Vec<&dyn Link> {
-        let mut chain: Vec<&dyn Link> = vec![&self.embed];
-        chain.extend(self.blocks.iter().map(|block| block as &dyn Link));
-        chain.push(&self.head);
+    fn chain(&self, tokens: Tokens) -> Chain<'_> {
+        let mut chain = Chain::new();
+        chain.push("embed", &self.embed);
+        let pools_one = self.pools_class && tokens == Tokens::Pooled;
+        push_blocks(&mut chain, &self.blocks, pools_one);
+        chain.push("head", &self.head);
         chain
     }
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use burn::tensor::{Device, Distribution, Tensor};
-use checkpointing::{Seed, Segment, State};
+use checkpointing::{Call, Forward, Gradients, Seed, Segment, State, Wants};
 use kernels::{Mask, attend, pull_attend};
 use peft::LinearConfig;
 use serde_json::json;
@@ -33,9 +33,9 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         drop(fc1.pull_input(wide.clone()));
     });
     run.time("linear-pull-weight", &shape, || {
-        fc1.pull_parameters(x.clone(), wide.clone(), &mut |_, gradient| {
-            drop(black_box(gradient));
-        });
+        let mut gradients = Gradients::default();
+        fc1.pull_parameters(Some(x.clone()), wide.clone(), &mut gradients);
+        drop(black_box(gradients));
     });
 
     let tokens = || random([rows, WIDTH]).reshape([args.batch, TOKENS, WIDTH]);
@@ -61,10 +61,9 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         &[rows, WIDTH],
         || [own(&x), own(&x), own(&x)],
         |[input, cotangent, skip]| {
-            let pulled = norm.pull(input, cotangent, skip, &mut |_, gradient| {
-                drop(black_box(gradient));
-            });
-            drop(pulled);
+            let mut gradients = Gradients::default();
+            drop(norm.pull(input, cotangent, Some(skip), &mut gradients));
+            drop(black_box(gradients));
         },
     );
     let mut kept = Some(own(&wide));
@@ -85,12 +84,17 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     let block = BlockConfig::new(AttentionConfig::new(WIDTH, HEADS), HIDDEN).init(device);
     let input = State::hidden(x.clone().reshape([args.batch, TOKENS, WIDTH]));
     let shape = [args.batch, TOKENS, WIDTH];
+    let wants = Wants::hidden();
+    let call = Call {
+        seed: Seed::evaluation(),
+        wants: &wants,
+    };
     run.time("block", &shape, || {
         drop(block.forward(input.clone(), Seed::evaluation()));
     });
     run.time("block-and-pullback", &shape, || {
-        let (output, tape) = block.record(input.clone(), Seed::evaluation(), true);
-        drop(tape(output.tensors));
+        let (output, saved) = block.record(input.clone(), &call);
+        drop(block.pull(saved, output.streams, &call, &mut Gradients::default()));
     });
 
     let table = LinearConfig::new(VOCABULARY, WIDTH).with_bias(false);
@@ -103,7 +107,7 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         || own(&gradient),
         |gradient| {
             if let Some(owned) = table.take() {
-                let mut gradients = checkpointing::Gradients::default();
+                let mut gradients = Gradients::default();
                 gradients.add(owned.weight.id, gradient);
                 table = Some(optimizer.step(owned, gradients, 1e-4, 1.0));
             }

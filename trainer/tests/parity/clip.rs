@@ -1,14 +1,15 @@
 //! Two-tower models: transformers' CLIP and SigLIP, open_clip's.
 
 use burn::tensor::{Device, Tensor};
-use checkpointing::{Passenger, Policy, Seed, Segment, State};
+use checkpointing::{Chain, Forward, HIDDEN, Passenger, Policy, Seed, State};
 use fusion::{
     Batch, DualConfig, DualEncoder, DualKeys, StepConfig, contrastive_step, loss::ContrastiveLoss,
     normalise,
 };
 use kernels::product;
 use text_encoder::TextTransformer;
-use transformer::{Weights, load, save, save_gradients};
+
+use transformer::{Tokens, Weights, load, save, save_gradients};
 use vision_encoder::VisionTransformer;
 
 use crate::fixture::{Fixture, device, each, ids, mask, tensor};
@@ -66,16 +67,16 @@ impl<'a> Case<'a> {
     /// has a name, and `layer(i)` what comes out of block `i`. Gives the last block's output.
     fn layers(
         &self,
-        chain: &[&dyn checkpointing::Link],
+        chain: &Chain<'_>,
         input: State,
         name: impl Fn(usize) -> Option<String>,
     ) -> State {
         let seed = Seed::evaluation();
         let mut state = input;
-        for (index, link) in chain[..chain.len() - 1].iter().enumerate() {
-            state = link.run(state, seed);
+        for index in 0..chain.len() - 1 {
+            state = chain.run(index..index + 1, state, seed);
             if let Some(name) = name(index) {
-                self.compare(&name, state.tensors[0].clone());
+                self.compare(&name, state.stream(HIDDEN));
             }
         }
         state
@@ -85,7 +86,7 @@ impl<'a> Case<'a> {
         use vision_encoder::VisionEncoder;
         let pixels = tensor::<4>(&self.inputs, pixels, &self.device);
         let input = State::default().with("pixels", Passenger::Pixels(pixels));
-        self.layers(&self.model.vision.segments(), input, name)
+        self.layers(&self.model.vision.chain(Tokens::All), input, name)
     }
 
     fn text(
@@ -105,7 +106,7 @@ impl<'a> Case<'a> {
                 Passenger::Mask(mask(&self.inputs, masked, &self.device)),
             );
         }
-        self.layers(&self.model.text.segments(), input, name)
+        self.layers(&self.model.text.chain(Tokens::All), input, name)
     }
 
     fn vision_features(&self, hidden: State) -> Tensor<2> {
@@ -134,7 +135,12 @@ impl<'a> Case<'a> {
             mask: masked.map(|name| mask(&self.inputs, name, &self.device)),
         };
         let pairs = batch.pixels.dims()[0];
-        for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Every(2)] {
+        for policy in [
+            Policy::StoreAll,
+            Policy::EveryCut,
+            Policy::Every(2),
+            Policy::Nested(2, 1),
+        ] {
             for (micro, parts) in [(pairs, 1), (1, 1), (3, 1), (pairs, 2), (pairs, 3), (3, 2)] {
                 if parts > 1 && trainer::device::is_gpu(&self.device) {
                     continue;
@@ -207,11 +213,11 @@ fn parity_clip() {
         let vision = case.vision("pixel_values", |i| {
             Some(format!("vision_hidden_states.{i}"))
         });
-        case.compare("vision_last_hidden_state", vision.tensors[0].clone());
+        case.compare("vision_last_hidden_state", vision.stream(HIDDEN));
         let head = &case.model.vision.head;
         case.compare(
             "vision_pooled",
-            head.pool(vision.tensors[0].clone(), Seed::evaluation()),
+            head.pool(vision.stream(HIDDEN), Seed::evaluation()),
         );
 
         let head = &case.model.text.head;
@@ -219,22 +225,19 @@ fn parity_clip() {
         let text = case.text(masked, "input_ids", |i| {
             Some(format!("text_hidden_states.{i}"))
         });
-        case.compare(
-            "text_last_hidden_state",
-            head.tokens(text.tensors[0].clone()),
-        );
+        case.compare("text_last_hidden_state", head.tokens(text.stream(HIDDEN)));
         case.compare(
             "text_pooled",
-            head.pool(text.tensors[0].clone(), text.ids("ids").unwrap()),
+            head.pool(text.stream(HIDDEN), text.ids("ids").unwrap()),
         );
         let bare = case.text(None, "input_ids", |_| None);
         case.compare(
             "no_mask.text_last_hidden_state",
-            head.tokens(bare.tensors[0].clone()),
+            head.tokens(bare.stream(HIDDEN)),
         );
         case.compare(
             "no_mask.text_pooled",
-            head.pool(bare.tensors[0].clone(), bare.ids("ids").unwrap()),
+            head.pool(bare.stream(HIDDEN), bare.ids("ids").unwrap()),
         );
 
         case.embeds(
@@ -264,18 +267,15 @@ fn parity_siglip() {
         let head = &case.model.vision.head;
         case.compare(
             "vision_last_hidden_state",
-            head.tokens(vision.tensors[0].clone()),
+            head.tokens(vision.stream(HIDDEN)),
         );
         let head = &case.model.text.head;
         let text = case.text(None, "input_ids", |i| {
             Some(format!("text_hidden_states.{i}"))
         });
-        case.compare(
-            "text_last_hidden_state",
-            head.tokens(text.tensors[0].clone()),
-        );
+        case.compare("text_last_hidden_state", head.tokens(text.stream(HIDDEN)));
         let masked = case.text(Some("attention_mask"), "input_ids", |_| None);
-        let hidden = head.tokens(masked.tensors[0].clone());
+        let hidden = head.tokens(masked.stream(HIDDEN));
         case.compare("with_mask.text_last_hidden_state", hidden);
         case.compare(
             "with_mask.text_embeds_unnormalized",

@@ -4,30 +4,42 @@ use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Tensor},
 };
-use checkpointing::{Gradients, Link, Passenger, Policy, Seed, State, forward};
+use checkpointing::{
+    Chain, Gradients, HIDDEN, Pass, Passenger, Policy, Pulled, Schedule, Seed, State, forward,
+};
 use fusion::loss::cross_entropy;
 use text_encoder::{
     MlmHead, TextConfig, TextEncoder, TextKeys, TextTransformer, modern_bert_names,
 };
-use transformer::{Bindings, Weights, load, save_gradients};
+use transformer::{Bindings, Tokens, Weights, load, push_blocks, save_gradients};
 use vision_encoder::{Pooling, VisionConfig, VisionEncoder, VisionKeys};
 
 use crate::fixture::{Fixture, data, device, each, ids, mask, tensor};
 
-const POLICIES: [Policy; 3] = [Policy::StoreAll, Policy::EveryCut, Policy::Every(2)];
+const POLICIES: [Policy; 4] = [
+    Policy::StoreAll,
+    Policy::EveryCut,
+    Policy::Every(2),
+    Policy::Nested(2, 1),
+];
+
+/// Runs a chain in evaluation; the pullback is asked for parameters alone.
+fn run(chain: &Chain<'_>, schedule: &Schedule, input: State) -> (State, checkpointing::Pullback) {
+    forward(chain, &Pass::new(schedule, Seed::evaluation()), input)
+}
 
 fn labels(inputs: &Weights) -> Vec<i64> {
     data(inputs, "labels").iter::<i64>().collect()
 }
 
 /// The outputs of every segment, in order.
-fn states(chain: &[&dyn Link], input: &State) -> Vec<Tensor<3>> {
+fn states(chain: &Chain<'_>, input: &State) -> Vec<Tensor<3>> {
     let mut state = input.clone();
-    let step = |link: &&dyn Link| {
-        state = link.run(state.clone(), Seed::evaluation());
-        state.tensors[0].clone()
+    let step = |place| {
+        state = chain.run(place..place + 1, state.clone(), Seed::evaluation());
+        state.stream(HIDDEN)
     };
-    chain.iter().map(step).collect()
+    (0..chain.len()).map(step).collect()
 }
 
 #[test]
@@ -61,7 +73,7 @@ fn vit(fixture: &Fixture, config: &VisionConfig, keys: VisionKeys) {
         let pixels = tensor::<4>(&inputs, name, &device);
         State::default().with("pixels", Passenger::Pixels(pixels))
     };
-    let chain = model.segments();
+    let chain = model.chain(Tokens::All);
     let states = states(&chain, &input("pixel_values"));
     let (last, logits) = (&states[states.len() - 2], &states[states.len() - 1]);
     let hidden = model.head.tokens(last.clone());
@@ -88,17 +100,11 @@ fn vit(fixture: &Fixture, config: &VisionConfig, keys: VisionKeys) {
     compare("logits", logits.clone());
     for policy in POLICIES {
         let schedule = policy.schedule(chain.len());
-        let (output, pullback) = forward(
-            &chain,
-            &schedule,
-            input("pixel_values"),
-            Seed::evaluation(),
-            false,
-        );
+        let (output, pullback) = run(&chain, &schedule, input("pixel_values"));
         let (loss, cotangent) =
             cross_entropy(output.into_hidden().squeeze_dim(1), &labels(&inputs));
         fixture.compare_number(&outputs, "loss", loss);
-        let pulled = pullback.pull(vec![cotangent.unsqueeze_dim(1)]);
+        let pulled = pullback.pull(&chain, cotangent.unsqueeze_dim(1));
         compare_gradients(fixture, &model, &bindings, &pulled.gradients);
     }
     fixture.finish();
@@ -155,7 +161,7 @@ fn bert_base(fixture: &Fixture, config: &TextConfig) {
     let model = load(config.init(&device), &bindings, &weights).unwrap();
     let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
     let compare = |name: &str, got: Tensor<3>| fixture.compare_tensor(&outputs, name, got);
-    let chain = model.segments();
+    let chain = model.chain(Tokens::All);
     let input = bert_input(&inputs, &device);
     let states = states(&chain, &input);
     let hidden = states[states.len() - 2].clone();
@@ -177,17 +183,13 @@ fn bert_base(fixture: &Fixture, config: &TextConfig) {
     // block and the pooler are pulled back apart, since the loss reads both.
     let target = tensor::<3>(&inputs, "target_hidden", &device);
     for policy in POLICIES {
-        let (body, head) = chain.split_at(chain.len() - 1);
-        let (state, body_pullback) = forward(
-            body,
-            &policy.schedule(body.len()),
-            input.clone(),
-            Seed::evaluation(),
-            false,
-        );
-        let hidden = state.tensors[0].clone();
-        let (pooled, head_pullback) =
-            forward(head, &policy.schedule(1), state, Seed::evaluation(), true);
+        let schedule = policy.schedule(chain.len());
+        let pass = Pass::new(&schedule, Seed::evaluation());
+        let last = chain.len() - 1;
+        let (state, body) = forward(&chain, &pass.clone().over(0..last), input.clone());
+        let hidden = state.stream(HIDDEN);
+        let to_head = pass.over(last..last + 1).wanting(HIDDEN);
+        let (pooled, head) = forward(&chain, &to_head, state);
         let pooled = pooled.into_hidden();
         let [_, _, d_model] = hidden.dims();
         let count = real.clone().sum().into_scalar::<f32>() * d_model as f32;
@@ -196,11 +198,12 @@ fn bert_base(fixture: &Fixture, config: &TextConfig) {
         let loss = squares + (pooled.clone() * pooled.clone()).mean();
         fixture.compare_number(&outputs, "loss", f64::from(loss.into_scalar::<f32>()));
         let elements = pooled.dims().iter().product::<usize>() as f32;
-        let mut pulled = head_pullback.pull(vec![pooled * 2.0 / elements]);
-        let cotangent = difference * 2.0 / count + pulled.cotangent.swap_remove(0);
+        let mut pulled: Pulled = head.pull(&chain, pooled * 2.0 / elements);
+        let through_head = pulled.cotangents.take(HIDDEN).expect("it was wanted");
+        let cotangent = difference * 2.0 / count + through_head;
         pulled
             .gradients
-            .merge(body_pullback.pull(vec![cotangent]).gradients);
+            .merge(body.pull(&chain, cotangent).gradients);
         compare_gradients(fixture, &model, &bindings, &pulled.gradients);
     }
     fixture.finish();
@@ -225,23 +228,20 @@ fn bert_mlm(fixture: &Fixture, config: &TextConfig) {
     let model = load(model, &bindings, &weights).unwrap();
     let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
     let head = model.head.tied(&model.bert.embed, &config);
-    let mut chain = model.bert.segments();
-    *chain.last_mut().unwrap() = &head;
+    let mut chain = Chain::new();
+    chain.push("bert.embed", &model.bert.embed);
+    push_blocks(&mut chain, &model.bert.blocks, false);
+    chain.push("head", &head);
     for policy in POLICIES {
-        let (output, pullback) = forward(
-            &chain,
-            &policy.schedule(chain.len()),
-            bert_input(&inputs, &device),
-            Seed::evaluation(),
-            false,
-        );
+        let schedule = policy.schedule(chain.len());
+        let (output, pullback) = run(&chain, &schedule, bert_input(&inputs, &device));
         let logits = output.into_hidden();
         fixture.compare_tensor(&outputs, "logits", logits.clone());
         let [batch, tokens, classes] = logits.dims();
         let (loss, cotangent) =
             cross_entropy(logits.reshape([batch * tokens, classes]), &labels(&inputs));
         fixture.compare_number(&outputs, "loss", loss);
-        let pulled = pullback.pull(vec![cotangent.reshape([batch, tokens, classes])]);
+        let pulled = pullback.pull(&chain, cotangent.reshape([batch, tokens, classes]));
         compare_gradients(fixture, &model, &bindings, &pulled.gradients);
     }
     fixture.finish();

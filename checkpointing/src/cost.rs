@@ -1,0 +1,131 @@
+//! What a segment costs, in closed form, for shapes that need not be there yet.
+
+use std::collections::BTreeMap;
+
+use crate::{HIDDEN, Scope, Slot};
+
+/// The shapes of a state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// Of the streams, `[batch, tokens, width]`.
+    pub streams: BTreeMap<Slot, [usize; 3]>,
+    /// Of the passengers.
+    pub passengers: BTreeMap<Slot, Vec<usize>>,
+}
+
+impl Outline {
+    /// That of hidden states alone.
+    pub fn hidden(shape: [usize; 3]) -> Self {
+        Self::default().with_stream(HIDDEN, shape)
+    }
+
+    /// The same with a stream of this shape.
+    pub fn with_stream(mut self, slot: impl Into<Slot>, shape: [usize; 3]) -> Self {
+        self.streams.insert(slot.into(), shape);
+        self
+    }
+
+    /// The same with a passenger of this shape.
+    pub fn with(mut self, slot: impl Into<Slot>, shape: &[usize]) -> Self {
+        self.passengers.insert(slot.into(), shape.to_vec());
+        self
+    }
+
+    /// The same without a passenger.
+    pub fn without(mut self, slot: impl Into<Slot>) -> Self {
+        self.passengers.remove(&slot.into());
+        self
+    }
+
+    /// The shape of a stream.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is none: the chain was given the wrong outline.
+    pub fn stream(&self, slot: impl Into<Slot>) -> [usize; 3] {
+        let slot = slot.into();
+        let shape = self.streams.get(&slot);
+        *shape.unwrap_or_else(|| panic!("the outline has no stream `{slot}`"))
+    }
+
+    /// The shape of a passenger, if there is one.
+    pub fn passenger(&self, slot: impl Into<Slot>) -> Option<&[usize]> {
+        self.passengers.get(&slot.into()).map(Vec::as_slice)
+    }
+
+    /// The elements of all streams.
+    pub fn stream_elements(&self) -> usize {
+        self.streams
+            .values()
+            .map(|shape| shape.iter().product::<usize>())
+            .sum()
+    }
+}
+
+/// What a segment costs for one state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cost {
+    /// The shapes it gives.
+    pub output: Outline,
+    /// Floating-point operations of its products forward, `2 m n k` each.
+    pub forward_flops: u64,
+    /// Those of its pullback, without a forward pass that a recomputation adds.
+    pub backward_flops: u64,
+    /// Bytes of what it keeps between the two, float32. Passengers belong to the caller and are not counted.
+    pub saved_bytes: usize,
+}
+
+impl Cost {
+    /// A segment without products that keeps nothing.
+    pub fn free(output: Outline) -> Self {
+        Self {
+            output,
+            forward_flops: 0,
+            backward_flops: 0,
+            saved_bytes: 0,
+        }
+    }
+}
+
+/// `2 m k n`: the floating-point operations of a product of `[m, k]` and `[k, n]`.
+pub fn product_flops([m, k, n]: [usize; 3]) -> u64 {
+    2 * [m, k, n].map(|size| size as u64).iter().product::<u64>()
+}
+
+impl Outline {
+    /// As `State::enter`.
+    pub(crate) fn enter(&mut self, scope: &Scope) -> Self {
+        let mut local = Self::default();
+        let own = |slot: &Slot| slot.scope == scope.name();
+        for (slot, shape) in self.streams.extract_if(.., |slot, _| own(slot)) {
+            local.streams.insert(slot.name.into(), shape);
+        }
+        for (slot, shape) in self.passengers.extract_if(.., |slot, _| own(slot)) {
+            local.passengers.insert(slot.name.into(), shape);
+        }
+        for (name, slot) in scope.borrowed() {
+            let stream = self.streams.get(&slot).copied();
+            local
+                .streams
+                .extend(stream.map(|shape| (name.into(), shape)));
+            let passenger = self.passengers.get(&slot).cloned();
+            local
+                .passengers
+                .extend(passenger.map(|shape| (name.into(), shape)));
+        }
+        local
+    }
+
+    /// As `State::leave`.
+    pub(crate) fn leave(&mut self, scope: &Scope, local: Self) {
+        let is_borrowed = |slot: &Slot| scope.borrowed().any(|(name, _)| name == slot.name);
+        let streams = local.streams.into_iter();
+        let streams = streams.filter(|(slot, _)| !is_borrowed(slot));
+        self.streams
+            .extend(streams.map(|(slot, shape)| (scope.resolve(slot.name), shape)));
+        let passengers = local.passengers.into_iter();
+        let passengers = passengers.filter(|(slot, _)| !is_borrowed(slot));
+        self.passengers
+            .extend(passengers.map(|(slot, shape)| (scope.resolve(slot.name), shape)));
+    }
+}

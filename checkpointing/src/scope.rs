@@ -1,0 +1,47 @@
+//! Which slots of a state a segment sees.
+
+use crate::Slot;
+
+/// A part of a model, whose segments see the slots of that part alone, and what they borrow from others by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scope {
+    name: &'static str,
+    borrowed: Vec<(&'static str, Slot)>,
+}
+
+impl Scope {
+    /// The part of this name; empty for a chain of one part.
+    pub fn new(name: &'static str) -> Self {
+        Self {
+            name,
+            borrowed: Vec::new(),
+        }
+    }
+
+    /// Its segments also read the slot of another part, under `name`. They cannot write it.
+    pub fn borrowing(mut self, name: &'static str, slot: Slot) -> Self {
+        self.borrowed.push((name, slot));
+        self
+    }
+
+    /// The part's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn borrowed(&self) -> impl Iterator<Item = (&'static str, Slot)> {
+        self.borrowed.iter().copied()
+    }
+
+    /// The slot that a segment of this part knows by `name`.
+    pub(crate) fn resolve(&self, name: &'static str) -> Slot {
+        let borrowed = self.borrowed().find(|(local, _)| *local == name);
+        borrowed.map_or(
+            Slot {
+                scope: self.name,
+                name,
+            },
+            |(_, slot)| slot,
+        )
+    }
+}
