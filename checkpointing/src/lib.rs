@@ -2,6 +2,7 @@
 
 mod autodiff;
 mod chain;
+pub mod check;
 mod cost;
 mod forward;
 mod gradients;

@@ -12,7 +12,7 @@ mod profile;
 pub use activation::Activation;
 pub use attention::{Mask, Sees, attend, pull_attend};
 pub use dropout::Dropout;
-pub use flops::flops;
+pub use flops::{flops, flops_of};
 pub use norm::{PulledNorm, pull_layer_norm};
 pub use product::{Product, column_sums, linear, product};
 pub use profile::{DeviceProfile, RawAccess, is_host, set_profile};

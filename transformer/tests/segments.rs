@@ -1,0 +1,126 @@
+//! Each kind of block against autodiff and against what it says of its cost, with every parameter frozen and not.
+
+use burn::{
+    module::Module,
+    tensor::{Bool, Device, Distribution, Int, Tensor},
+};
+use checkpointing::{
+    Call, HIDDEN, Passenger, Seed, State, Wants,
+    check::{check_costs, check_segment, freezings},
+};
+use transformer::{
+    Activation, AttentionConfig, Block, BlockConfig, NormOrder, POOLED, PooledBlock,
+};
+
+const SHAPE: [usize; 3] = [3, 5, 12];
+
+fn configs() -> Vec<(&'static str, BlockConfig)> {
+    let attention = AttentionConfig::new(12, 3);
+    let plain = BlockConfig::new(attention.clone(), 20);
+    let dropped = AttentionConfig {
+        dropout: 0.3,
+        causal: true,
+        ..attention.clone()
+    };
+    let normed = AttentionConfig {
+        qk_norm: Some(1e-6),
+        qkv_bias: false,
+        ..attention
+    };
+    vec![
+        ("plain", plain.clone()),
+        (
+            "causal with dropout",
+            BlockConfig {
+                attention: dropped,
+                dropout: 0.2,
+                activation: Activation::QuickGelu,
+                ..plain.clone()
+            },
+        ),
+        (
+            "layer scale and q/k norm",
+            BlockConfig {
+                layer_scale: Some(0.3),
+                attention: normed.clone(),
+                ..plain.clone()
+            },
+        ),
+        (
+            "post-norm with everything",
+            BlockConfig {
+                norm_order: NormOrder::Post,
+                layer_scale: Some(0.5),
+                dropout: 0.1,
+                attention: AttentionConfig {
+                    dropout: 0.2,
+                    ..normed
+                },
+                ..plain
+            },
+        ),
+    ]
+}
+
+fn input(device: &Device) -> State {
+    let mut real = [[true; 5]; 3];
+    real[1][3..].fill(false);
+    let x = Tensor::random(SHAPE, Distribution::Normal(0.0, 1.0), device);
+    State::hidden(x).with(
+        "mask",
+        Passenger::Mask(Tensor::<2, Bool>::from_data(real, device)),
+    )
+}
+
+/// A block whose norms and scales are not the identity.
+fn block(config: &BlockConfig, device: &Device) -> Block {
+    struct Shake;
+    impl burn::module::ModuleMapper for Shake {
+        fn map_float<const D: usize>(
+            &mut self,
+            param: burn::module::Param<Tensor<D>>,
+        ) -> burn::module::Param<Tensor<D>> {
+            param.map(|x| x.clone() + x.random_like(Distribution::Normal(0.0, 0.1)))
+        }
+    }
+    config.init(device).map(&mut Shake)
+}
+
+#[test]
+fn every_block_is_autodiffs_and_costs_what_it_says() {
+    let device = testing::device();
+    for (name, config) in configs() {
+        for (freezing, block) in freezings(&block(&config, &device)) {
+            for wants in [Wants::hidden(), Wants::nothing()] {
+                println!("{name}, {freezing}, {wants:?}");
+                let call = Call {
+                    seed: Seed::new(3),
+                    wants: &wants,
+                };
+                check_segment(&block, &input(&device), &call, 5e-6);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_pooled_block_costs_what_it_says() {
+    let device = testing::device();
+    let places = Tensor::<2, Int>::from_data([[0], [2], [4]], &device);
+    let input = input(&device).with(POOLED, Passenger::Ids(places));
+    for (name, config) in configs() {
+        for (freezing, block) in freezings(&block(&config, &device)) {
+            for wants in [Wants::hidden(), Wants::nothing()] {
+                println!("{name}, {freezing}, {wants:?}");
+                let call = Call {
+                    seed: Seed::new(3),
+                    wants: &wants,
+                };
+                let (_, pulled, gradients) = check_costs(&PooledBlock(&block), &input, &call);
+                assert_eq!(pulled.get(HIDDEN).is_some(), wants.has(HIDDEN));
+                let trained = checkpointing::trainable_parameters(&block);
+                assert_eq!(gradients.len(), trained.len());
+            }
+        }
+    }
+}
