@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context, anyhow, bail, ensure};
 use burn::tensor::{DType, Device, Tensor};
 use kernels::is_host;
+use optimizer::StateMemory;
 use serde::{Deserialize, Serialize};
 
 /// What the program was built for: a feature of this crate.
@@ -354,6 +355,15 @@ pub fn is_gpu(device: &Device) -> bool {
         Backend::Flex => false,
         Backend::Libtorch => libtorch_cpu().is_none_or(|cpu| cpu != *device),
         Backend::Wgpu | Backend::Cuda => true,
+    }
+}
+
+/// Where the optimizer's state of a model on `device` lies.
+pub fn state_memory(device: &Device) -> StateMemory {
+    if is_gpu(device) {
+        StateMemory::Device
+    } else {
+        StateMemory::Host
     }
 }
 

@@ -18,7 +18,6 @@ pub mod loader;
 mod lock;
 pub mod memory;
 pub mod model;
-pub mod optim;
 mod outputs;
 mod progress;
 pub mod recipe;

@@ -155,3 +155,36 @@ fn activation(family: Family, act: Act) -> Activation {
         (Family::Siglip, Act::Gelu) => Activation::GeluTanh,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use optimizer::Groups;
+    use vision_encoder::VisionConfig;
+
+    use super::*;
+
+    #[test]
+    fn the_learning_rate_falls_by_layer_from_each_head_to_its_embedding() {
+        let device = crate::device::open(None).unwrap();
+        let vision = VisionConfig::clip(16, 8, 16, 2);
+        let config = DualConfig::clip(vision, TextConfig::clip(600, 8, 16, 3), 8);
+        let groups = Groups {
+            layer_decay: Some(0.5),
+            ..Groups::default()
+        };
+        let slots = groups.slots(&config.init(&device)).unwrap();
+        for slot in &slots {
+            let want = match slot.path.split('.').collect::<Vec<_>>()[..] {
+                ["vision", "embed", ..] => 0.125,
+                ["vision", "blocks", "0", ..] => 0.25,
+                ["text", "embed", ..] => 0.0625,
+                ["text", "blocks", "1", ..] => 0.25,
+                [_, "blocks", ..] if slot.group.rate < 1.0 => slot.group.rate,
+                [_, "head", ..] | ["logit_scale"] => 1.0,
+                _ => panic!("{} is in no layer", slot.path),
+            };
+            assert_eq!(slot.group.rate, want, "{}", slot.path);
+        }
+        assert!(slots.len() > 70, "{}", slots.len());
+    }
+}

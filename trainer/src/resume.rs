@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Keys that change nothing of what is computed: they may differ when a run goes on.
-const FREE: [&str; 10] = [
+const FREE: [&str; 11] = [
     "data.max_bad",
     "data.prefetch",
     "data.strict",
@@ -28,6 +28,7 @@ const FREE: [&str; 10] = [
     "run",
     "train.eval_every",
     "train.log_every",
+    "train.skip_nonfinite",
     "name",
 ];
 

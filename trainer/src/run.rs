@@ -13,6 +13,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use data::SampleError;
 use fusion::{DualConfig, DualKeys};
+use optimizer::SlotOptimizer;
 use serde::Serialize;
 use transformer::save;
 
@@ -23,7 +24,6 @@ use crate::{
     files::{read_file, write},
     lock::Lock,
     model::Model,
-    optim::AdamW,
     recipe::{Recipe, Run},
     record::{self, Found, Score, Scores, Snapshot, State, Writer},
     say::{command, quoted},
@@ -184,7 +184,7 @@ impl RunFolder {
         &mut self,
         model: &Model,
         config: &DualConfig,
-        optimizer: &AdamW,
+        optimizer: &SlotOptimizer,
         state: State,
         sizes: Vec<u32>,
     ) -> anyhow::Result<()> {
@@ -199,7 +199,7 @@ impl RunFolder {
             weights: save(model, &config.bindings(file.keys))?,
             weights_name: file.weights_name(),
             config: (file.name, file.json.clone()),
-            moments: record::moments(model, optimizer),
+            moments: record::moments(optimizer),
             state,
             sizes,
             texts: texts.clone(),

@@ -5,18 +5,19 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context;
 use burn::tensor::Device;
 use clap::Args;
 use data::{Ledger, Source};
+use optimizer::{Groups, SlotOptimizer};
 
 use crate::{
     corpus::{self, Joined},
-    device::Capabilities,
+    device::{Capabilities, state_memory},
     early, eval,
     input::Setup,
     loader::{Loader, Position, mixture},
     model::{self, Model},
-    optim::{AdamW, AdamWConfig},
     recipe::{Overrides, Recipe, Said},
     record::{self, Found},
     resume::Resumed,
@@ -276,13 +277,17 @@ fn optimizer(
     model: &Model,
     record: Option<&Found>,
     device: &Device,
-) -> anyhow::Result<AdamW> {
+) -> anyhow::Result<SlotOptimizer> {
     let settings = &recipe.train;
-    let mut optimizer = AdamW::new(AdamWConfig {
-        betas: settings.betas,
-        eps: settings.eps,
+    let groups = Groups {
         weight_decay: settings.weight_decay,
-    });
+        rules: settings.groups.clone(),
+        layer_decay: settings.layer_decay,
+        ..Groups::default()
+    };
+    let slots = groups.slots(model).context("`train.groups`")?;
+    let kind = settings.optimizer.with(settings.betas, settings.eps);
+    let mut optimizer = SlotOptimizer::new(kind, slots, state_memory(device));
     if let Some(found) = record {
         let updates = found.state.optimizer_steps;
         record::optimizer(&found.path, model, &mut optimizer, updates, device)?;

@@ -20,13 +20,13 @@ use burn::tensor::Device;
 use data::{Ledger, Source};
 use fusion::DualConfig;
 use indicatif::ProgressBar;
+use optimizer::SlotOptimizer;
 
 use crate::{
     corpus::Inputs,
     eval::Stopped,
     loader::{Loader, Next, Position, queue},
     model::Model,
-    optim::AdamW,
     progress,
     recipe::{Recipe, SaveEvery},
     record::{self, State},
@@ -74,14 +74,14 @@ enum Flow {
 /// What is trained: it moves through the loop as one.
 struct Trained {
     model: Model,
-    optimizer: AdamW,
+    optimizer: SlotOptimizer,
 }
 
 impl Training<'_> {
     pub(crate) fn run(
         mut self,
         model: Model,
-        optimizer: AdamW,
+        optimizer: SlotOptimizer,
         loader: Loader<'_>,
     ) -> anyhow::Result<()> {
         let per_epoch = (loader.epoch_len() / self.recipe.train.batch).max(1) as u64;

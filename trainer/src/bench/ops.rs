@@ -5,12 +5,13 @@ use std::hint::black_box;
 use burn::tensor::{Device, Distribution, Tensor};
 use checkpointing::{Call, Forward, Gradients, Seed, Segment, State, Wants};
 use kernels::{Mask, attend, pull_attend};
+use optimizer::{AdamW, Groups, SlotOptimizer};
 use peft::LinearConfig;
 use serde_json::json;
 use transformer::{Activation, AttentionConfig, BlockConfig, LayerNorm};
 
 use super::{BenchArgs, fields, print, timed_with};
-use crate::optim::{AdamW, AdamWConfig};
+use crate::device::state_memory;
 
 const TOKENS: usize = 50;
 const WIDTH: usize = 384;
@@ -98,8 +99,10 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     });
 
     let table = LinearConfig::new(VOCABULARY, WIDTH).with_bias(false);
-    let mut table = Some(table.init(device));
-    let mut optimizer = AdamW::new(AdamWConfig::default());
+    let table = table.init(device);
+    let slots = Groups::default().slots(&table)?;
+    let mut optimizer = SlotOptimizer::new(Box::new(AdamW::default()), slots, state_memory(device));
+    let mut table = Some(table);
     let gradient = random([VOCABULARY, WIDTH]);
     run.time_with(
         "adamw",
@@ -109,7 +112,8 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
             if let Some(owned) = table.take() {
                 let mut gradients = Gradients::default();
                 gradients.add(owned.weight.id, gradient);
-                table = Some(optimizer.step(owned, gradients, 1e-4, 1.0));
+                let turn = optimizer.begin(1e-4, 1.0);
+                table = Some(optimizer.update_module(&turn, owned, gradients));
             }
         },
     );

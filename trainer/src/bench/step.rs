@@ -12,6 +12,7 @@ use fusion::{
     loss::{ContrastiveLoss, LogitMap, Tiling},
     normalise,
 };
+use optimizer::{AdamW, Groups, SlotOptimizer};
 use serde_json::{Map, Value, json};
 use text_encoder::TextConfig;
 use vision_encoder::VisionConfig;
@@ -21,7 +22,6 @@ use crate::{
     device::{self, Backend},
     memory::peak_of,
     model::{self, Model},
-    optim::{AdamW, AdamWConfig},
 };
 
 /// Micro-batches of the case `accum`, as the peer's.
@@ -71,7 +71,10 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
     let batches: Vec<_> = (0..micro_batches)
         .map(|_| random_batch(args.batch, device))
         .collect();
-    let mut optimizer = AdamW::new(AdamWConfig::default());
+    let slots = Groups::default().slots(&model);
+    let slots = slots.expect("no group has a pattern");
+    let memory = device::state_memory(device);
+    let mut optimizer = SlotOptimizer::new(Box::new(AdamW::default()), slots, memory);
     let config = StepConfig {
         loss: ContrastiveLoss::Softmax,
         policy,
@@ -85,7 +88,8 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
             let out = device::apart(config.parts, || {
                 contrastive_step(&owned, &batches, &config, seed)
             });
-            model = Some(optimizer.step(owned, out.gradients, 1e-4, 1.0));
+            let turn = optimizer.begin(1e-4, 1.0);
+            model = Some(optimizer.update_module(&turn, owned, out.gradients));
             black_box(out.loss);
         }
         // An error of the device shows itself at the next read.

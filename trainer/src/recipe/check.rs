@@ -1,6 +1,7 @@
 //! Values of the right type that cannot work, found before anything is loaded.
 
 mod model;
+mod optimizer;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -288,28 +289,6 @@ impl Faults {
                 "leave one of them out",
             ),
         };
-    }
-
-    fn optimizer(&mut self, train: &Train) {
-        self.positive("train.lr", train.lr);
-        self.share("train.betas.0", train.betas[0]);
-        self.share("train.betas.1", train.betas[1]);
-        self.positive("train.eps", train.eps);
-        self.not_negative("train.weight_decay", train.weight_decay);
-        self.not_negative("train.clip_norm", train.clip_norm);
-        self.require(
-            train.max_scale >= 1.0,
-            "train.max_scale",
-            format_args!("is {}", train.max_scale),
-            "give 1 or more",
-        );
-        self.share("train.dropout", train.dropout);
-        self.share("train.patch_dropout", train.patch_dropout);
-        self.at_least("train.log_every", train.log_every, 1);
-        if let Schedule::ConstantCooldown(cooldown) = &train.schedule {
-            self.not_negative("train.schedule.power", cooldown.power);
-            self.not_negative("train.schedule.end_lr", cooldown.end_lr);
-        }
     }
 
     fn eval(&mut self, eval: &Eval) {

@@ -89,6 +89,9 @@ fn a_resolved_recipe_reads_back_the_same_from_anywhere() {
         "image.augmentation.kind=random-resized-crop",
         "train.schedule={kind=\"constant-cooldown\", steps=3, power=1, end_lr=0}",
         "train.checkpointing=every(2)",
+        "train.optimizer=stable-adamw",
+        "train.layer_decay=0.8",
+        "train.groups=[{pattern=\"*.bias\", weight_decay=0.1}, {pattern=\"text.*\", rate=0.5}]",
         "model.lock=[\"image\"]",
         "eval.zero_shot={column=\"label\", classes=[\"a\", \"b\"], templates=[\"a {}\"]}",
     ];
@@ -278,6 +281,22 @@ fn impossible_values_name_the_key_the_line_and_the_remedy() {
         ),
         ("train.lr=0", "`train.lr` is 0; give a number above 0"),
         ("train.lr=nan", "`train.lr` is NaN"),
+        (
+            "train.layer_decay=1.5",
+            "`train.layer_decay` is 1.5; give a number above 0, and up to 1",
+        ),
+        (
+            "train.groups=[{pattern=\"a.**\"}]",
+            "`train.groups.0.pattern` is \"a.**\"",
+        ),
+        (
+            "train.groups=[{pattern=\"*\", rate=-1}]",
+            "`train.groups.0.rate` is -1; give 0 or more",
+        ),
+        (
+            "train.optimizer=adam",
+            "`train.optimizer` cannot be \"adam\"; did you mean `adamw`?",
+        ),
         (
             "train.dropout=1",
             "`train.dropout` is 1; give 0 or more, and less than 1",

@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 
+use optimizer::{GroupRule, Kind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::tagged;
 
-/// The loop and the optimizer (AdamW; biases, norms and the scale are not decayed).
+/// The loop and the optimizer. Biases, norms and the scale are not decayed, unless a group says so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Train {
@@ -22,12 +23,19 @@ pub struct Train {
     pub micro_batch: Option<usize>,
     /// The highest learning rate, reached after `warmup`.
     pub lr: f64,
-    /// AdamW's decay rates of the first and second moment.
+    /// The optimizer: `stable-adamw` lowers the rate of a parameter whose gradients jump (Wortsman et al. 2023).
+    pub optimizer: Kind,
+    /// The optimizer's decay rates of the first and second moment.
     pub betas: [f64; 2],
-    /// AdamW's epsilon.
+    /// The optimizer's epsilon.
     pub eps: f64,
-    /// AdamW's weight decay.
+    /// The optimizer's weight decay.
     pub weight_decay: f64,
+    /// Parameters that learn at another rate, or decay otherwise.
+    pub groups: Vec<GroupRule>,
+    /// By what the learning rate is multiplied from one layer of a tower to the one below, from the head down to the
+    /// embedding (BEiT); 1 when absent.
+    pub layer_decay: Option<f64>,
     /// Steps in which the learning rate rises linearly from 0.
     pub warmup: u64,
     /// What the learning rate does after the warmup.
@@ -35,6 +43,8 @@ pub struct Train {
     pub schedule: Schedule,
     /// The highest norm of all gradients together; 0 leaves them as they are.
     pub clip_norm: f64,
+    /// Whether a step is skipped whose loss or gradients are not finite, and told; otherwise the run ends there.
+    pub skip_nonfinite: bool,
     /// The highest factor on the similarities: the exponential of the learnt scale is clamped to it.
     pub max_scale: f64,
     /// The share of activations that are dropped in training.
@@ -58,12 +68,16 @@ impl Default for Train {
             batch: 128,
             micro_batch: None,
             lr: 5e-4,
+            optimizer: Kind::default(),
             betas: [0.9, 0.98],
             eps: 1e-6,
             weight_decay: 0.2,
+            groups: Vec::new(),
+            layer_decay: None,
             warmup: 0,
             schedule: Schedule::Cosine,
             clip_norm: 1.0,
+            skip_nonfinite: false,
             max_scale: 100.0,
             dropout: 0.0,
             patch_dropout: 0.0,

@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | `config.json`, `model.safetensors` | the model, as transformers names it (or open_clip's pair of names) |
-//! | `optimizer.safetensors` | AdamW's moments by parameter path |
+//! | `optimizer.safetensors` | the optimizer's moments by parameter path |
 //! | `state.json` | [`State`] |
 //! | `sizes.bin` | the size of each training picture that was read |
 //! | `recipe.toml`, `tokenizer.json`, `preprocessing.json`, `device.json` | what the run was made from, and on |

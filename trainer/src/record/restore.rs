@@ -3,34 +3,28 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use burn::{
-    module::{Module, ModuleVisitor, Param},
-    tensor::{Device, Tensor},
-};
+use burn::tensor::{Device, TensorData};
+use checkpointing::parameters;
+use optimizer::SlotOptimizer;
 use transformer::Weights;
 
 use crate::{
     files::{WEIGHTS, read_file},
     model::Model,
-    optim::{AdamW, Moments},
 };
 
-/// First and second moments by parameter path.
-pub(crate) fn moments(model: &Model, optimizer: &AdamW) -> Weights {
+/// The tensors of all states, by the path of the parameter and the name of the tensor: `text.embed.tokens.first`.
+pub(crate) fn moments(optimizer: &SlotOptimizer) -> Weights {
     let mut weights = Weights::default();
-    visit(model, |path, param| {
-        if let Some(moments) = optimizer.moments(param.id) {
-            for (name, values) in ["first", "second"].into_iter().zip(moments.values()) {
-                weights.insert(format!("{path}.{name}"), values);
-            }
+    for (slot, state) in optimizer.states() {
+        for (name, values) in optimizer.state_names().iter().zip(state.values()) {
+            weights.insert(format!("{}.{name}", slot.path), values);
         }
-        Ok(())
-    })
-    .unwrap_or_default();
+    }
     weights
 }
 
-/// Puts the moments of a record back.
+/// Puts the states of a record back. Those of parameters that have been frozen since are passed over.
 ///
 /// # Errors
 ///
@@ -38,7 +32,7 @@ pub(crate) fn moments(model: &Model, optimizer: &AdamW) -> Weights {
 pub fn optimizer(
     record: &Path,
     model: &Model,
-    optimizer: &mut AdamW,
+    optimizer: &mut SlotOptimizer,
     steps: u64,
     device: &Device,
 ) -> anyhow::Result<()> {
@@ -46,28 +40,7 @@ pub fn optimizer(
     let name = || path.display().to_string();
     let bytes = read_file(&path, WEIGHTS)?;
     let weights = Weights::from_safetensors(&bytes).with_context(name)?;
-    let mut used = 0;
-    visit(model, |path, param| {
-        let key = |part: &str| format!("{path}.{part}");
-        let (first, second) = match (weights.get(&key("first")), weights.get(&key("second"))) {
-            (Some(first), Some(second)) => (first, second),
-            (None, None) => return Ok(()),
-            _ => anyhow::bail!("one of the two moments of `{path}` is missing"),
-        };
-        used += 2;
-        let elements = param.elements;
-        for data in [first, second] {
-            ensure!(
-                data.num_elements() == elements,
-                "the moments of `{path}` have {} elements, the parameter {elements}",
-                data.num_elements()
-            );
-        }
-        let values = [first.clone(), second.clone()];
-        optimizer.restore(param.id, Moments::new(values, device));
-        Ok(())
-    })
-    .with_context(name)?;
+    let used = restored(&weights, model, optimizer, device).with_context(name)?;
     let found = weights.keys().count();
     ensure!(
         used == found,
@@ -79,43 +52,32 @@ pub fn optimizer(
     Ok(())
 }
 
-/// A parameter as [`visit`] shows it.
-struct Seen {
-    id: burn::module::ParamId,
-    elements: usize,
-}
-
-/// Visits every parameter with its path, until one fails.
-fn visit(model: &Model, f: impl FnMut(&str, &Seen) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    struct Visitor<F> {
-        path: Vec<String>,
-        f: F,
-        result: anyhow::Result<()>,
-    }
-    impl<F: FnMut(&str, &Seen) -> anyhow::Result<()>> ModuleVisitor for Visitor<F> {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.path.push(name.to_string());
+/// Puts the states in `weights` back, and counts the tensors that belong to the model.
+fn restored(
+    weights: &Weights,
+    model: &Model,
+    optimizer: &mut SlotOptimizer,
+    device: &Device,
+) -> anyhow::Result<usize> {
+    let names = optimizer.state_names();
+    let mut used = 0;
+    for parameter in parameters(model) {
+        let path = &parameter.path;
+        let of_name = |name: &&str| weights.get(&format!("{path}.{name}")).cloned();
+        let values: Vec<TensorData> = names.iter().filter_map(of_name).collect();
+        if values.is_empty() {
+            continue;
         }
-
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.path.pop();
-        }
-
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            if self.result.is_ok() {
-                let seen = Seen {
-                    id: param.id,
-                    elements: param.lazy_shape().num_elements(),
-                };
-                self.result = (self.f)(&self.path.join("."), &seen);
-            }
+        ensure!(
+            values.len() == names.len(),
+            "of the state of `{path}` there are {} tensors, not {}",
+            values.len(),
+            names.len()
+        );
+        used += values.len();
+        if optimizer.slot(path).is_some() {
+            optimizer.restore(path, &values, device)?;
         }
     }
-    let mut visitor = Visitor {
-        path: Vec::new(),
-        f,
-        result: Ok(()),
-    };
-    model.visit(&mut visitor);
-    visitor.result
+    Ok(used)
 }

@@ -44,6 +44,9 @@ impl Training<'_> {
         done: u64,
     ) -> anyhow::Result<()> {
         bar.inc(1);
+        if metrics.is_skipped {
+            return self.report_skipped(bar, metrics, done);
+        }
         if !done.is_multiple_of(self.recipe.train.log_every.max(1)) && done != self.steps {
             return Ok(());
         }
@@ -73,5 +76,21 @@ impl Training<'_> {
                 "peak_rss_mb": peak,
             },
         }))
+    }
+
+    /// Tells of a step that was skipped, and logs it.
+    fn report_skipped(
+        &mut self,
+        bar: &ProgressBar,
+        metrics: &Metrics,
+        done: u64,
+    ) -> anyhow::Result<()> {
+        let Metrics { loss, norm, .. } = metrics;
+        bar.suspend(|| {
+            tell(format_args!(
+                "step {done} was skipped: the loss is {loss}, the norm of the gradients {norm}"
+            ));
+        });
+        self.folder.log(&json!({"step": done, "skipped": true}))
     }
 }

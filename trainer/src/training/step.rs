@@ -2,13 +2,13 @@
 
 use checkpointing::{Policy, Seed};
 use fusion::{StepConfig, contrastive_step};
+use optimizer::{Step, gradient_norm};
 
 use super::{Trained, Training};
 use crate::{
     corpus::HostBatch,
     device::{self, compute},
     model,
-    optim::{clip_scale, gradient_norm},
     recipe::{Checkpointing, Schedule},
     schedule::{Decay, LearningRate},
 };
@@ -18,10 +18,13 @@ pub(super) struct Metrics {
     pub(super) loss: f64,
     pub(super) norm: f64,
     pub(super) rate: f64,
+    /// Whether the loss or the gradients were no numbers, so that nothing was changed.
+    pub(super) is_skipped: bool,
 }
 
 impl Training<'_> {
-    /// Makes step `step + 1`. If its loss or its gradients are no numbers nothing is changed.
+    /// Makes step `step + 1`. If its loss or its gradients are no numbers nothing is changed, and the step fails or is
+    /// skipped, as the recipe says.
     pub(super) fn step(
         &self,
         trained: Trained,
@@ -56,20 +59,35 @@ impl Training<'_> {
             let out = device::apart(config.parts, || {
                 contrastive_step(&model, &batches, &config, seed)
             });
-            let norm = gradient_norm(&model, &out.gradients);
             let loss = out.loss;
-            if !(loss.is_finite() && norm.is_finite()) {
+            let outcome;
+            (model, outcome) = if loss.is_finite() {
+                optimizer.step(model, out.gradients, rate, settings.clip_norm)
+            } else {
+                let norm = gradient_norm(&model, &out.gradients);
+                (model, Step::Skipped { norm })
+            };
+            let (norm, is_skipped) = match outcome {
+                Step::Done { norm, .. } => (norm, false),
+                Step::Skipped { norm } => (norm, true),
+            };
+            if is_skipped && !settings.skip_nonfinite {
                 let error = anyhow::anyhow!(
                     "the loss is {loss}, the norm of the gradients {norm} at step {}; lower `train.lr` or raise \
-                     `train.warmup`",
+                     `train.warmup`, or skip such steps with `train.skip_nonfinite`",
                     step + 1
                 );
                 return (Trained { model, optimizer }, Err(error));
             }
-            let scale = clip_scale(norm, settings.clip_norm);
-            model = optimizer.step(model, out.gradients, rate, scale);
-            model.clamp_scale(settings.max_scale);
-            let metrics = Metrics { loss, norm, rate };
+            if !is_skipped {
+                model.clamp_scale(settings.max_scale);
+            }
+            let metrics = Metrics {
+                loss,
+                norm,
+                rate,
+                is_skipped,
+            };
             (Trained { model, optimizer }, Ok(metrics))
         })
     }

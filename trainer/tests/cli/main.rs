@@ -4,6 +4,7 @@
 mod cases;
 mod folder;
 mod messages;
+mod optimizer;
 mod resume;
 mod runfolder;
 mod runs;

@@ -1,14 +1,15 @@
-//! AdamW with clipping, and the schedules.
+//! AdamW with clipping, StableAdamW, and the schedules.
 
 use burn::{
     module::{Module, Param},
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 use checkpointing::Gradients;
 use kernels::product;
+use optimizer::{Groups, Kind, SlotOptimizer, clip_scale, gradient_norm};
 use serde_json::Value;
 use trainer::{
-    optim::{AdamW, AdamWConfig, clip_scale, gradient_norm},
+    device::state_memory,
     schedule::{Decay, LearningRate},
 };
 
@@ -22,7 +23,8 @@ fn parity_optim() {
     each("optim", |fixture| match fixture.name() {
         name if LATER.contains(&name) => {}
         "schedules" => schedules(fixture),
-        _ => adamw(fixture),
+        "stable_adamw" => updates(fixture, Kind::StableAdamW),
+        _ => updates(fixture, Kind::AdamW),
     });
 }
 
@@ -132,15 +134,15 @@ impl Trace {
     }
 }
 
-fn adamw(fixture: &Fixture) {
+fn updates(fixture: &Fixture, kind: Kind) {
     let device = device();
     let config = fixture.json("config.json");
     let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
     let number = |key: &str| config[key].as_f64().unwrap();
-    let settings = AdamWConfig {
-        betas: betas(&config),
-        eps: number("eps"),
-        weight_decay: number("weight_decay"),
+    let max_norm = match kind {
+        Kind::AdamW => number("clip_norm"),
+        // Its updates are clipped, not its gradients.
+        Kind::StableAdamW => 0.0,
     };
     let steps = number("steps") as u64;
     let rate = LearningRate {
@@ -162,7 +164,7 @@ fn adamw(fixture: &Fixture) {
         tensor::<2>(&inputs, "x", &device),
         tensor::<2>(&inputs, "y", &device),
     );
-    let mut optimizer = AdamW::new(settings);
+    let mut optimizer = optimizer(kind, &config, &problem, &device);
     let mut trace = Trace::default();
     for step in 0..steps {
         let tracked = problem.clone().train();
@@ -176,17 +178,21 @@ fn adamw(fixture: &Fixture) {
             trace.push(format!("grad.{name}"), gradients.get(id).unwrap().clone());
         }
         let norm = gradient_norm(&problem, &gradients);
-        trace.number("grad_norm", norm);
-        let scale = clip_scale(norm, number("clip_norm"));
-        problem = optimizer.step(problem, gradients, rate.at(step), scale);
+        if max_norm > 0.0 {
+            trace.number("grad_norm", norm);
+        }
+        let turn = optimizer.begin(rate.at(step), clip_scale(norm, max_norm));
+        problem = optimizer.update_module(&turn, problem, gradients);
         trace.push("params.w1".into(), problem.w1.val());
         trace.push("params.b1".into(), problem.b1.val());
         trace.push("params.w2".into(), problem.w2.val());
         trace.push("params.b2".into(), problem.b2.val());
     }
-    for (name, id) in problem.ids() {
-        let moments = optimizer.moments(id).unwrap();
-        for (moment, values) in ["exp_avg", "exp_avg_sq"].iter().zip(moments.values()) {
+    // The second fixture has no moments.
+    let ids = problem.ids().into_iter().filter(|_| kind == Kind::AdamW);
+    for (name, id) in ids {
+        let values = optimizer.state(id).unwrap().values();
+        for (moment, values) in ["exp_avg", "exp_avg_sq"].iter().zip(values) {
             trace.push(
                 format!("final.{moment}.{name}"),
                 Tensor::<1>::from_data(values, &device),
@@ -204,6 +210,19 @@ fn adamw(fixture: &Fixture) {
     fixture.finish();
 }
 
-pub(crate) fn betas(config: &Value) -> [f64; 2] {
-    [0, 1].map(|i| config["betas"][i].as_f64().unwrap())
+/// The optimizer of a fixture's config.
+pub(crate) fn optimizer<M: Module>(
+    kind: Kind,
+    config: &Value,
+    module: &M,
+    device: &Device,
+) -> SlotOptimizer {
+    let betas = [0, 1].map(|i| config["betas"][i].as_f64().unwrap());
+    let number = |key: &str| config[key].as_f64().unwrap();
+    let groups = Groups {
+        weight_decay: number("weight_decay"),
+        ..Groups::default()
+    };
+    let slots = groups.slots(module).unwrap();
+    SlotOptimizer::new(kind.with(betas, number("eps")), slots, state_memory(device))
 }

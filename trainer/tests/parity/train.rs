@@ -6,18 +6,16 @@ use burn::{
 };
 use checkpointing::{Policy, Seed};
 use fusion::{Batch, DualConfig, DualEncoder, StepConfig, contrastive_step};
+use optimizer::{Kind, clip_scale, gradient_norm};
 use text_encoder::TextTransformer;
-use trainer::{
-    optim::{AdamW, AdamWConfig, clip_scale, gradient_norm},
-    schedule::{Decay, LearningRate},
-};
+use trainer::schedule::{Decay, LearningRate};
 use transformer::{Weights, load, save};
 use vision_encoder::VisionTransformer;
 
 use crate::{
     clip::{loss_of, split},
     fixture::{Fixture, data, device, each, ids, json_file, mask, tensor, weights_file},
-    optim::betas,
+    optim::optimizer,
 };
 
 type Model = DualEncoder<VisionTransformer, TextTransformer>;
@@ -129,12 +127,7 @@ fn run(
         steps,
         decay,
     };
-    let settings = AdamWConfig {
-        betas: betas(&config),
-        eps: number("eps"),
-        weight_decay: number("weight_decay"),
-    };
-    let mut optimizer = AdamW::new(settings);
+    let mut optimizer = optimizer(Kind::AdamW, &config, &model, &device);
     let step_config = StepConfig {
         loss: loss_of(&dual),
         policy: Policy::EveryCut,
@@ -163,7 +156,8 @@ fn run(
         };
         let norm = gradient_norm(&model, &gradients) * share;
         let scale = clip_scale(norm, number("clip_norm")) * share;
-        model = optimizer.step(model, gradients, rate.at(step), scale);
+        let turn = optimizer.begin(rate.at(step), scale);
+        model = optimizer.update_module(&turn, model, gradients);
         model.clamp_scale(100.0);
         let log_scale = f64::from(model.logit_scale.val().into_scalar::<f32>());
         for (trace, value) in traces
