@@ -6,6 +6,7 @@ use std::{
 };
 
 use burn::module::ParamId;
+use precision::Format;
 
 use crate::{
     Call, Cost, Outline, Parameter, Pass, Scope, Seed, Segment, Slot, State, Wants,
@@ -123,7 +124,7 @@ impl<'a> Chain<'a> {
             let clipped = clip(&stage.segments, &plan.range);
             match &stage.how {
                 How::Keep => clipped.for_each(|place| walk.keep(place)),
-                How::Recompute(inner) => walk.recompute(clipped, inner),
+                How::Recompute { cut, by } => walk.recompute(clipped, *cut, by),
             }
         }
         walk.footprint.output = walk.outline;
@@ -182,13 +183,13 @@ impl Walk<'_> {
         }
     }
 
-    fn recompute(&mut self, segments: Range<usize>, inner: &Schedule) {
+    fn recompute(&mut self, segments: Range<usize>, cut: Format, inner: &Schedule) {
         let start = self.plan.first_recorded(segments.clone());
         (segments.start..start).for_each(|place| drop(self.cost(place)));
         if start == segments.end {
             return;
         }
-        self.footprint.held_bytes += 4 * self.outline.stream_elements();
+        self.footprint.held_bytes += cut.bytes(self.outline.stream_elements());
         let flops: Vec<u64> = (start..segments.end)
             .map(|place| self.cost(place).forward_flops)
             .collect();
@@ -208,10 +209,10 @@ fn recomputed(
     let all: u64 = range.clone().map(flops).sum();
     let deeper = stages.map(|stage| match &stage.how {
         How::Keep => 0,
-        How::Recompute(inner) => {
+        How::Recompute { by, .. } => {
             let clipped = clip(&stage.segments, &range);
             let start = plan.first_recorded(clipped.clone());
-            recomputed(inner, start..clipped.end, plan, flops)
+            recomputed(by, start..clipped.end, plan, flops)
         }
     });
     all + deeper.sum::<u64>()

@@ -6,7 +6,7 @@ use burn::{
 };
 use kernels::flops_of;
 
-use crate::{Autodiff, Call, Forward, Gradients, Saved, Segment, Slot, State, Streams, parameters};
+use crate::{Autodiff, Call, Gradients, Saved, Segment, Slot, State, Streams, parameters};
 
 /// The same module, of which only the parameters train whose path `trains` says so.
 pub fn with_trainable<M: Module>(module: M, trains: impl Fn(&str) -> bool) -> M {

@@ -1,11 +1,12 @@
 //! Forward through a chain, and its pullback.
 
-use std::ops::Range;
+use std::{collections::BTreeMap, ops::Range};
 
 use burn::tensor::Tensor;
+use precision::{Format, Stored};
 
 use crate::{
-    Call, Chain, Gradients, Parameter, Schedule, Seed, Slot, State, Streams,
+    Call, Chain, Gradients, Parameter, Passenger, Schedule, Seed, Slot, State, Streams,
     chain::{Plan, clip},
     schedule::How,
     segment::Held,
@@ -56,8 +57,41 @@ enum Item {
     Cut {
         segments: Range<usize>,
         schedule: Schedule,
-        state: State,
+        cut: StoredState,
     },
+}
+
+/// A state whose streams are kept in a number format.
+struct StoredState {
+    streams: Vec<(Slot, Stored<3>)>,
+    passengers: BTreeMap<Slot, Passenger>,
+}
+
+impl StoredState {
+    fn store(state: &State, format: Format) -> Self {
+        let streams = state.streams.iter();
+        Self {
+            streams: streams
+                .map(|(slot, stream)| (slot, format.store(stream.clone())))
+                .collect(),
+            passengers: state.passengers.clone(),
+        }
+    }
+
+    fn load(self) -> State {
+        let state = State {
+            passengers: self.passengers,
+            ..State::default()
+        };
+        let streams = self.streams.into_iter();
+        streams.fold(state, |state, (slot, stream)| {
+            state.with_stream(slot, stream.load())
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.streams.iter().map(|(_, stream)| stream.bytes()).sum()
+    }
 }
 
 /// The vector-Jacobian product of a chain at the point where [`forward`] ran. It owns no weights.
@@ -104,11 +138,11 @@ impl Pullback {
             match &stage.how {
                 _ if segments.is_empty() => {}
                 How::Keep => state = self.keep(chain, segments, state),
-                How::Recompute(inner) => {
+                How::Recompute { cut, by } => {
                     self.items.push(Item::Cut {
                         segments: segments.clone(),
-                        schedule: inner.clone(),
-                        state: state.clone(),
+                        schedule: by.clone(),
+                        cut: StoredState::store(&state, *cut),
                     });
                     state = chain.run(segments, state, self.seed);
                 }
@@ -139,7 +173,7 @@ impl Pullback {
     pub fn bytes(&self) -> usize {
         let bytes = |item: &Item| match item {
             Item::Saved { held, .. } => held.bytes(),
-            Item::Cut { state, .. } => state.streams.bytes(),
+            Item::Cut { cut, .. } => cut.bytes(),
         };
         self.items.iter().map(bytes).sum()
     }
@@ -197,8 +231,8 @@ impl Backward {
                 Item::Cut {
                     segments,
                     schedule,
-                    state,
-                } => drop(self.pullback.hold(chain, &schedule, segments, state)),
+                    cut,
+                } => drop(self.pullback.hold(chain, &schedule, segments, cut.load())),
                 Item::Saved { place, held } => return Some(self.pull(chain, place, held)),
             }
         }

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use precision::Format;
+
 /// How to choose a [`Schedule`] for a chain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
@@ -31,8 +33,14 @@ pub struct Stage {
 pub enum How {
     /// What their pullbacks need.
     Keep,
-    /// Only the cut before them; they are computed again by another schedule.
-    Recompute(Schedule),
+    /// Only the cut before them.
+    Recompute {
+        /// The number format of the cut's streams. Anything but float32 is an approximation: what is computed again starts
+        /// from rounded values, and so do the gradients.
+        cut: Format,
+        /// How they are computed again.
+        by: Schedule,
+    },
 }
 
 /// A partition of a run of segments into [`Stage`]s, in order and without gaps.
@@ -84,7 +92,10 @@ impl Schedule {
                 // Its own last stage is kept, and what is before it is recomputed as elsewhere.
                 return inner.stages;
             } else {
-                How::Recompute(inner)
+                How::Recompute {
+                    cut: Format::F32,
+                    by: inner,
+                }
             };
             vec![Stage { segments: run, how }]
         });
@@ -106,15 +117,26 @@ impl Schedule {
             );
         }
         for stage in &stages {
-            if let How::Recompute(inner) = &stage.how {
+            if let How::Recompute { by, .. } = &stage.how {
                 assert_eq!(
-                    inner.range(),
+                    by.range(),
                     stage.segments,
                     "a stage is recomputed by a schedule of its own segments"
                 );
             }
         }
         Self { stages }
+    }
+
+    /// The same with every cut, those of nested schedules too, stored in `format`.
+    pub fn with_cuts_in(mut self, format: Format) -> Self {
+        for stage in &mut self.stages {
+            if let How::Recompute { cut, by } = &mut stage.how {
+                *cut = format;
+                *by = std::mem::replace(by, Self { stages: Vec::new() }).with_cuts_in(format);
+            }
+        }
+        self
     }
 
     /// The stages in order.
@@ -143,9 +165,9 @@ mod tests {
         let last = schedule.stages().last();
         assert!(last.is_none_or(|stage| stage.how == How::Keep));
         for stage in schedule.stages() {
-            if let How::Recompute(inner) = &stage.how {
-                assert_eq!(inner.range(), stage.segments);
-                check(inner);
+            if let How::Recompute { by, .. } = &stage.how {
+                assert_eq!(by.range(), stage.segments);
+                check(by);
             }
         }
     }

@@ -40,7 +40,7 @@ type Damage = (&'static str, fn(&mut Value));
 
 #[test]
 fn a_file_on_which_the_library_would_stop_is_an_error_that_names_the_key() {
-    let damages: [Damage; 17] = [
+    let damages: [Damage; 18] = [
         ("model.vocab", |file| file["model"]["vocab"] = json!({})),
         ("padding.pad_id", |file| {
             file["padding"]["pad_id"] = json!(-1)
@@ -56,6 +56,19 @@ fn a_file_on_which_the_library_would_stop_is_an_error_that_names_the_key() {
         }),
         ("model.vocab.twice", |file| {
             file["model"]["vocab"]["twice"] = json!(7);
+        }),
+        ("added_tokens.<new>", |file| {
+            let tokens = file["model"]["vocab"]
+                .as_object()
+                .map_or(0, |vocab| vocab.len());
+            file["model"]["vocab"]["far"] = json!(tokens + 1);
+            let mut new = file["added_tokens"][0].clone();
+            new["content"] = json!("<new>");
+            new["id"] = json!(tokens);
+            file["added_tokens"]
+                .as_array_mut()
+                .expect("a list")
+                .push(new);
         }),
         ("added_tokens[0].id", |file| {
             file["added_tokens"][0]["id"] = json!(-3)

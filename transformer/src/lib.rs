@@ -11,6 +11,7 @@ mod layer;
 mod mlp;
 mod norm;
 mod pooled;
+mod vocabulary_loss;
 mod weights;
 
 pub use attention::{Attention, AttentionConfig, AttentionSaved};
@@ -25,6 +26,9 @@ pub use mlp::{Mlp, MlpSaved};
 pub use norm::LayerNorm;
 pub use pooled::{
     POOLED, PooledBlock, PooledBlockSaved, PooledToken, Tokens, pick_token, push_blocks,
+};
+pub use vocabulary_loss::{
+    VocabularyHead, VocabularyLoss, VocabularyWants, vocabulary_cross_entropy,
 };
 pub use weights::{
     Binding, Bindings, Entry, Layout, Loaded, Stored, TensorSource, Weights, WeightsError,

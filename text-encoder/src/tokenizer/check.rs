@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use base64::Engine;
 use serde_json::Value;
+use tokenizers::Model;
 
 use super::TokenizerError;
 
@@ -138,6 +139,30 @@ fn check_id(at: &str, id: &Value) -> Result<(), TokenizerError> {
         return Err(key(at, id, &ids()));
     }
     Ok(())
+}
+
+/// The library numbers tokens beyond the vocabulary from its length on; in a vocabulary with gaps these are ids of others,
+/// and of two tokens with the same id it writes one.
+pub(super) fn check_ids(inner: &tokenizers::Tokenizer) -> Result<(), TokenizerError> {
+    let model = inner.get_model();
+    let shared = inner.get_added_vocabulary().get_vocab().iter();
+    let shared = shared.filter_map(|(content, id)| {
+        let other = model.id_to_token(*id)?;
+        (other != *content).then_some((*id, other, content))
+    });
+    let Some((id, other, content)) = shared.min() else {
+        return Ok(());
+    };
+    let found = format!(
+        "beyond a vocabulary with gaps: its id would be {id}, which is that of `{}`",
+        shortened(&other)
+    );
+    let at = format!("added_tokens.{}", shortened(content));
+    Err(key(
+        &at,
+        found,
+        "a token of the vocabulary, or ids without gaps",
+    ))
 }
 
 fn check_added(added: &Value) -> Result<(), TokenizerError> {

@@ -42,6 +42,7 @@ impl Tokenizer {
         let pipeline = Pipeline::of(&file);
         let pieces = Pieces::of(&file)?;
         let inner = library(file)?;
+        check::check_ids(&inner)?;
         let specials = Specials::of(&inner, padding.map(|(pad, _)| pad))?;
         let pieces = pieces.map(|pieces| pieces.with_added(&inner));
         Ok(Self {

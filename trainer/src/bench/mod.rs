@@ -4,6 +4,7 @@ mod compare;
 mod data;
 mod ops;
 mod step;
+mod vocabulary;
 
 use std::{path::PathBuf, process::Command, time::Instant};
 
@@ -13,7 +14,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    device::{self, Choice},
+    device::{self, Capabilities, Choice},
     memory::peak_of,
     say::say,
 };
@@ -31,6 +32,8 @@ pub enum Case {
     Accum,
     /// The contrastive loss and its gradients alone, d = 512.
     Loss,
+    /// The cross-entropy of `--batch` tokens over 50000 words with all gradients, d = 768, beside the whole matrix of logits.
+    Vocabulary,
     /// Decode, resize, crop and normalise the pictures of a table at 224 pixels.
     Images,
     /// Tokenise the captions of a table, on one thread.
@@ -88,7 +91,7 @@ const WORKERS: usize = 1 << 10;
 impl BenchArgs {
     /// Checks that nothing is made in a number that cannot work.
     fn check(&self) -> anyhow::Result<()> {
-        let gib = (self.batch as f64 * 3.0 * 224.0 * 224.0 * 4.0 / f64::from(1 << 30)).ceil();
+        let gib = (self.pictures() as f64 / f64::from(1 << 30)).ceil();
         let pictures = format!("its pictures would take {gib} GiB");
         for (option, value, most, why) in [
             ("--batch", self.batch, BATCH, pictures.as_str()),
@@ -107,6 +110,37 @@ impl BenchArgs {
         }
         Ok(())
     }
+
+    /// Bytes of the pictures of a step.
+    fn pictures(&self) -> u64 {
+        let batches = match self.case {
+            Case::Accum => step::MICRO_BATCHES as u64,
+            _ => 1,
+        };
+        (self.batch as u64)
+            .saturating_mul(batches)
+            .saturating_mul(3 * 224 * 224 * size_of::<f32>() as u64)
+    }
+
+    /// Checks that the pictures of a step fit into this many bytes of memory at all.
+    fn fits(&self, bytes: Option<u64>) -> anyhow::Result<()> {
+        let steps = matches!(
+            self.case,
+            Case::Full | Case::Checkpointed | Case::LockedImage | Case::Accum
+        );
+        let Some(bytes) = bytes.filter(|_| steps) else {
+            return Ok(());
+        };
+        let gigabytes = |bytes: u64| bytes as f64 / 1e9;
+        ensure!(
+            self.pictures() <= bytes,
+            "--batch is {}; the pictures of a step take {:.1} GB, and there are {:.1}; lower it",
+            self.batch,
+            gigabytes(self.pictures()),
+            gigabytes(bytes)
+        );
+        Ok(())
+    }
 }
 
 /// Runs one case and prints its line.
@@ -120,11 +154,13 @@ pub fn run(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
         args.peer.is_some() == (args.case == Case::Compare),
         "a file of lines goes with `bench compare PEER.jsonl`, and only there"
     );
+    args.fits(Capabilities::of(device).memory)?;
     let fields = match args.case {
         Case::Full | Case::Checkpointed | Case::LockedImage | Case::Accum => {
             device::compute(device, || step::measure(args, device))
         }
         Case::Loss => device::compute(device, || step::loss(args, device)),
+        Case::Vocabulary => device::compute(device, || vocabulary::measure(args, device)),
         Case::Images => data::images(args)?,
         Case::Tokens => data::tokens(args)?,
         Case::Ops => return device::compute(device, || ops::measure(args, device)),
@@ -149,10 +185,10 @@ fn all(args: &BenchArgs) -> anyhow::Result<()> {
             continue;
         }
         // As the peer: a loss of 32 rows would measure nothing.
-        let batch = if *case == Case::Loss {
-            4096
-        } else {
-            args.batch
+        let batch = match case {
+            Case::Loss => 4096,
+            Case::Vocabulary => 2048,
+            _ => args.batch,
         };
         let mut command = again(*case, [batch, args.workers], args)?;
         let status = command.status().context("starting this program again")?;
@@ -238,5 +274,15 @@ mod tests {
             let error = args.check().unwrap_err().to_string();
             assert!(error.starts_with(option), "{error}");
         }
+        let accum = BenchArgs {
+            case: Case::Accum,
+            ..args(1000, 1, 1)
+        };
+        let pictures = 1000 * 8 * 3 * 224 * 224 * 4;
+        accum.fits(None).unwrap();
+        accum.fits(Some(pictures)).unwrap();
+        let error = accum.fits(Some(pictures - 1)).unwrap_err().to_string();
+        assert!(error.starts_with("--batch is 1000;"), "{error}");
+        args(1000, 1, 1).fits(Some(1)).unwrap();
     }
 }

@@ -225,3 +225,28 @@ fn a_recipe_is_shown_as_it_is_read_and_every_key_is_listed() {
     );
     assert!(keys.contains("with tokens.kind = bpe"), "{keys}");
 }
+
+#[test]
+fn the_numbers_of_a_benchmark_have_bounds_that_are_told() {
+    let folder = Folder::new();
+    let most = usize::MAX.to_string();
+    for (option, value, words) in [
+        ("--batch", "0", ["--batch is 0;", "1 to 65536", "GiB"]),
+        (
+            "--batch",
+            "65537",
+            ["--batch is 65537;", "1 to 65536", "GiB"],
+        ),
+        ("--batch", &most, ["--batch is ", "1 to 65536", "GiB"]),
+        ("--steps", &most, ["--steps is ", "1 to 1048576", "timed"]),
+        (
+            "--workers",
+            "1025",
+            ["--workers is 1025;", "1 to 1024", "thread"],
+        ),
+    ] {
+        for case in ["full", "accum", "loss", "ops"] {
+            folder.refuses(&["bench", case, option, value], &words);
+        }
+    }
+}

@@ -245,6 +245,36 @@ fn a_run_that_diverges_keeps_its_record() {
     assert_eq!(records.count(), 1);
 }
 
+#[test]
+fn a_run_that_diverged_is_exported_with_a_warning() {
+    let folder = Folder::new();
+    for (lr, status, is_told) in [("1e-3", 0, false), ("1e38", 1, true)] {
+        let run = format!("runs-{lr}/small-1");
+        let keys = [
+            &format!("run.dir=runs-{lr}"),
+            &format!("train.lr={lr}"),
+            "train.warmup=0",
+        ];
+        let keys = keys.into_iter().flat_map(|key| ["--set", key]);
+        let arguments: Vec<_> = ["train", "recipe.toml"].into_iter().chain(keys).collect();
+        let output = folder.run(&arguments);
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output));
+        let out = format!("export-{lr}");
+        let output = folder.run(&["export", "--run", &run, "--out", &out]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}");
+        let warning = said.lines().find(|line| line.starts_with("warning:"));
+        assert_eq!(warning.is_some(), is_told, "{said}");
+        if let Some(warning) = warning {
+            assert!(
+                warning.contains("_embedding.weight` ") && warning.contains("diverged"),
+                "{said}"
+            );
+        }
+        assert!(folder.path(&out).join("model.safetensors").exists());
+    }
+}
+
 /// The commands that a run's last lines give.
 fn commands(said: &str) -> Vec<String> {
     let program = env!("CARGO_BIN_EXE_shoestring");

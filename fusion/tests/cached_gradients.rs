@@ -1,0 +1,117 @@
+//! Micro-batches and parts of a contrastive step, with dropout and patch dropout on: the gradients are those of one graph
+//! over the same draws.
+
+use burn::{
+    module::{Module, ModuleVisitor, Param},
+    tensor::{Device, Distribution, Int, Tensor, TensorData, activation::log_softmax},
+};
+use checkpointing::{Gradients, Policy, Seed, State};
+use fusion::{Batch, DualConfig, StepConfig, contrastive_step, loss::ContrastiveLoss};
+use text_encoder::{TextConfig, TextEncoder};
+use transformer::Tokens;
+use vision_encoder::{VisionConfig, VisionEncoder};
+
+fn batch(pairs: usize, device: &Device) -> Batch {
+    let ids: Vec<i64> = (0..pairs * 6)
+        .map(|i| if i % 6 == 5 { 29 } else { (i * 5 % 28) as i64 })
+        .collect();
+    Batch {
+        pixels: Tensor::random([pairs, 3, 8, 8], Distribution::Normal(0.0, 1.0), device),
+        ids: Tensor::from_data(TensorData::new(ids, [pairs, 6]), device),
+        mask: None,
+    }
+}
+
+/// Compares gradients parameter by parameter.
+struct Compared<'a> {
+    got: &'a Gradients,
+    want: &'a mut burn::tensor::Gradients,
+    bound: f64,
+    count: usize,
+}
+
+impl ModuleVisitor for Compared<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let want = param.val().grad_remove(self.want).expect("a gradient");
+        let got = self.got.get(param.id).expect("a gradient");
+        testing::assert_within(got, &want.flatten::<1>(0, D - 1), self.bound);
+        self.count += 1;
+    }
+}
+
+fn lifted(state: State) -> State {
+    let mut lifted = State::default();
+    for (slot, passenger) in state.passengers {
+        use checkpointing::Passenger::{Features, Ids, Mask, Pixels};
+        let passenger = match passenger {
+            Pixels(pixels) => Pixels(pixels.autodiff()),
+            Ids(ids) => Ids(ids.autodiff()),
+            Mask(mask) => Mask(mask.autodiff()),
+            Features(features) => Features(features.autodiff()),
+        };
+        lifted = lifted.with(slot, passenger);
+    }
+    lifted
+}
+
+#[test]
+fn micro_batches_with_dropout_give_the_gradients_of_one_graph() {
+    let device = testing::device();
+    let vision = VisionConfig {
+        patch_dropout: 0.5,
+        ..VisionConfig::clip(8, 2, 64, 2)
+    };
+    let text = TextConfig {
+        dropout: 0.2,
+        ..TextConfig::clip(30, 6, 64, 2)
+    };
+    let model = DualConfig::clip(vision, text, 16).init(&device);
+    let batches = [batch(4, &device), batch(3, &device)];
+    let seed = Seed::new(21);
+
+    let tracked = model.clone().train();
+    let unit = |features: Tensor<2>| {
+        let norms = (features.clone() * features.clone()).sum_dim(1).sqrt();
+        features / norms
+    };
+    let (mut images, mut texts) = (Vec::new(), Vec::new());
+    for (i, batch) in batches.iter().enumerate() {
+        let seed = seed.child(i as u64);
+        let picture = lifted(model.vision.input(batch.pixels.clone()));
+        let caption = lifted(model.text.input(batch.ids.clone(), None));
+        let vision = tracked.vision.chain(Tokens::Pooled);
+        let text = tracked.text.chain(Tokens::Pooled);
+        let image = vision.run(0..vision.len(), picture, seed.child(0));
+        let caption = text.run(0..text.len(), caption, seed.child(1));
+        images.push(unit(image.into_hidden().squeeze_dim(1)));
+        texts.push(unit(caption.into_hidden().squeeze_dim(1)));
+    }
+    let (images, texts) = (Tensor::cat(images, 0), Tensor::cat(texts, 0));
+    let scale = tracked.logit_scale.val().exp().unsqueeze::<2>();
+    let logits = images.matmul(texts.transpose()) * scale;
+    let places: Vec<i64> = (0..7).collect();
+    let places = TensorData::new(places, [7, 1]);
+    let places = Tensor::<2, Int>::from_data(places, &device).autodiff();
+    let side = |logits: Tensor<2>| log_softmax(logits, 1).gather(1, places.clone()).mean();
+    let loss = (side(logits.clone()) + side(logits.transpose())) * -0.5;
+    let want_loss = f64::from(loss.clone().inner().into_scalar::<f32>());
+
+    for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Nested(3, 1)] {
+        let config = StepConfig {
+            loss: ContrastiveLoss::Softmax,
+            policy,
+            parts: 1,
+        };
+        let step = contrastive_step(&model, &batches, &config, seed);
+        assert!((step.loss - want_loss).abs() <= 1e-5 * want_loss);
+        let mut grads = loss.clone().backward();
+        let mut compared = Compared {
+            got: &step.gradients,
+            want: &mut grads,
+            bound: 2e-5,
+            count: 0,
+        };
+        tracked.visit(&mut compared);
+        assert_eq!(compared.count, step.gradients.len());
+    }
+}

@@ -1,0 +1,120 @@
+//! Each segment of a text tower against autodiff and against what it says of its cost, with every parameter frozen and
+//! not.
+
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    tensor::{Device, Distribution, Int, Tensor},
+};
+use checkpointing::{
+    Call, Passenger, Seed, State, Wants,
+    check::{check_segment, freezings},
+};
+use text_encoder::{MlmHead, TextConfig};
+
+/// Nothing is left as it is drawn: norms are not the identity, biases not zero.
+struct Shake;
+
+impl ModuleMapper for Shake {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|x| x.clone() + x.random_like(Distribution::Normal(0.0, 0.2)))
+    }
+}
+
+fn configs() -> [(&'static str, TextConfig); 4] {
+    let clip = TextConfig {
+        d_output: Some(6),
+        n_heads: 3,
+        ..TextConfig::clip(30, 7, 24, 1)
+    };
+    let bert = TextConfig {
+        n_heads: 3,
+        dropout: 0.2,
+        padding_id: Some(0),
+        ..TextConfig::bert(30, 7, 24, 1)
+    };
+    [
+        ("clip", clip.clone()),
+        (
+            "clip without a projection",
+            TextConfig {
+                d_output: None,
+                final_norm: false,
+                ..clip
+            },
+        ),
+        ("bert", bert.clone()),
+        (
+            "bert with a projection",
+            TextConfig {
+                d_output: Some(5),
+                ..bert
+            },
+        ),
+    ]
+}
+
+fn input(device: &Device) -> State {
+    let ids = Tensor::<2, Int>::from_data([[3, 7, 29, 0, 0], [5, 5, 11, 7, 29]], device);
+    let segments = Tensor::<2, Int>::from_data([[0, 0, 1, 1, 1], [0, 1, 1, 1, 1]], device);
+    State::default()
+        .with("ids", Passenger::Ids(ids))
+        .with("segments", Passenger::Ids(segments))
+}
+
+#[test]
+fn the_embedding_is_autodiffs_and_costs_what_it_says() {
+    let device = testing::device();
+    let nothing = Wants::nothing();
+    let call = Call {
+        seed: Seed::new(5),
+        wants: &nothing,
+    };
+    for (name, config) in configs() {
+        let tower = config.init(&device).map(&mut Shake);
+        for (freezing, embed) in freezings(&tower.embed) {
+            println!("{name}, {freezing}");
+            check_segment(&embed, &input(&device), &call, 1e-5);
+        }
+    }
+}
+
+#[test]
+fn every_head_is_autodiffs_and_costs_what_it_says() {
+    let device = testing::device();
+    for (name, config) in configs() {
+        let tower = config.init(&device).map(&mut Shake);
+        for tokens in [5, 1] {
+            let x = Tensor::random([2, tokens, 24], Distribution::Normal(0.0, 1.0), &device);
+            let input = input(&device).with_stream(checkpointing::HIDDEN, x);
+            for (freezing, head) in freezings(&tower.head) {
+                for wants in [Wants::hidden(), Wants::nothing()] {
+                    println!("{name}, {tokens} tokens, {freezing}, {wants:?}");
+                    let call = Call {
+                        seed: Seed::new(5),
+                        wants: &wants,
+                    };
+                    check_segment(&head, &input, &call, 1e-5);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_head_of_masked_words_is_autodiffs_and_costs_what_it_says() {
+    let device = testing::device();
+    let [.., (_, config), _] = configs();
+    let tower = config.init(&device).map(&mut Shake);
+    let head = MlmHead::new(&config, &device).map(&mut Shake);
+    let x = Tensor::random([2, 5, 24], Distribution::Normal(0.0, 1.0), &device);
+    for (freezing, segment) in freezings(&head.tied(&tower.embed, &config)) {
+        for wants in [Wants::hidden(), Wants::nothing()] {
+            println!("{freezing}, {wants:?}");
+            let call = Call {
+                seed: Seed::new(5),
+                wants: &wants,
+            };
+            check_segment(&segment, &State::hidden(x.clone()), &call, 1e-5);
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Each segment of a vision tower against autodiff and against what it says of its cost, with every parameter frozen and
+//! not.
+
+use burn::{
+    module::{Module, ModuleMapper, Param},
+    tensor::{Device, Distribution, Tensor},
+};
+use checkpointing::{
+    Call, Passenger, Seed, State, Wants,
+    check::{check_segment, freezings},
+};
+use vision_encoder::{Pooling, VisionConfig, VisionTransformer};
+
+/// Nothing is left as it is drawn: norms are not the identity, biases not zero.
+struct Shake;
+
+impl ModuleMapper for Shake {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        param.map(|x| x.clone() + x.random_like(Distribution::Normal(0.0, 0.2)))
+    }
+}
+
+fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
+    let clip = VisionConfig {
+        d_output: Some(6),
+        ..VisionConfig::clip(8, 4, 64, 1)
+    };
+    let configs = [
+        ("class token, norms", clip.clone()),
+        (
+            "patch dropout, all tokens",
+            VisionConfig {
+                patch_dropout: 0.5,
+                pooling: Pooling::None,
+                token_norm: true,
+                ..clip.clone()
+            },
+        ),
+        (
+            "average",
+            VisionConfig {
+                class_token: false,
+                pooling: Pooling::Average,
+                token_norm: true,
+                pooled_norm: true,
+                pre_norm: false,
+                output_bias: true,
+                ..clip.clone()
+            },
+        ),
+        (
+            "average behind a class token, nothing else",
+            VisionConfig {
+                pooling: Pooling::Average,
+                token_norm: false,
+                pooled_norm: false,
+                d_output: None,
+                pre_norm: false,
+                patch_dropout: 0.3,
+                ..clip.clone()
+            },
+        ),
+        (
+            "attention pool",
+            VisionConfig {
+                class_token: false,
+                pooling: Pooling::Attention,
+                token_norm: true,
+                pooled_norm: false,
+                patch_bias: true,
+                ..clip
+            },
+        ),
+    ];
+    let tower = |config: VisionConfig| config.init(device).map(&mut Shake);
+    configs.map(|(name, config)| (name, tower(config))).into()
+}
+
+#[test]
+fn the_embedding_is_autodiffs_and_costs_what_it_says() {
+    let device = testing::device();
+    let nothing = Wants::nothing();
+    let call = Call {
+        seed: Seed::new(5),
+        wants: &nothing,
+    };
+    for (name, tower) in towers(&device) {
+        // Of the size it was made for, and of another, whose positions are resampled.
+        for [height, width] in [[8, 8], [12, 8]] {
+            let normal = Distribution::Normal(0.0, 1.0);
+            let pixels = Tensor::random([2, 3, height, width], normal, &device);
+            let input = State::default().with("pixels", Passenger::Pixels(pixels));
+            for (freezing, embed) in freezings(&tower.embed) {
+                println!("{name}, {height} x {width}, {freezing}");
+                check_segment(&embed, &input, &call, 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_head_is_autodiffs_and_costs_what_it_says() {
+    let device = testing::device();
+    for (name, tower) in towers(&device) {
+        let x = Tensor::random([2, 5, 64], Distribution::Normal(0.0, 1.0), &device);
+        let input = State::hidden(x);
+        for (freezing, head) in freezings(&tower.head) {
+            for wants in [Wants::hidden(), Wants::nothing()] {
+                println!("{name}, {freezing}, {wants:?}");
+                let call = Call {
+                    seed: Seed::new(5),
+                    wants: &wants,
+                };
+                check_segment(&head, &input, &call, 1e-5);
+            }
+        }
+    }
+}
