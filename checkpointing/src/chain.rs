@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     ops::Range,
+    sync::{Arc, OnceLock},
 };
 
 use burn::module::ParamId;
@@ -10,6 +11,7 @@ use precision::Format;
 
 use crate::{
     Call, Cost, Outline, Parameter, Pass, Scope, Seed, Segment, Slot, State, Wants,
+    gradients::{Trainable, knowing},
     schedule::{How, Schedule},
     segment::Link,
 };
@@ -20,6 +22,8 @@ use crate::{
 #[derive(Default)]
 pub struct Chain<'a> {
     pub(crate) places: Vec<Place<'a>>,
+    /// Asked once: while the chain borrows the model, nobody can freeze a part of it.
+    trainable: OnceLock<Arc<Trainable>>,
 }
 
 pub(crate) struct Place<'a> {
@@ -74,11 +78,22 @@ impl<'a> Chain<'a> {
 
     /// Adds a segment of a part of the model.
     pub fn push_in(&mut self, scope: Scope, name: impl Into<String>, segment: impl Segment + 'a) {
+        self.trainable = OnceLock::new();
         self.places.push(Place {
             name: name.into(),
             scope,
             link: Box::new(segment),
         });
+    }
+
+    /// Runs `f`, in which nobody has to ask which parameters train.
+    pub(crate) fn knowing<T>(&self, f: impl FnOnce() -> T) -> T {
+        let ask = || {
+            let parameters = self.places.iter().flat_map(|place| place.link.parameters());
+            let trains = parameters.map(|parameter| (parameter.id, parameter.trains));
+            Arc::new(trains.collect())
+        };
+        knowing(self.trainable.get_or_init(ask), f)
     }
 
     /// How many segments it has.
@@ -93,25 +108,30 @@ impl<'a> Chain<'a> {
 
     /// Whether any parameter of it trains.
     pub fn trains(&self) -> bool {
-        let mut parameters = self.places.iter().flat_map(Place::parameters);
-        parameters.any(|parameter| parameter.trains)
+        self.parameters().iter().any(|parameter| parameter.trains)
     }
 
     /// The parameters of all segments, in order; a tied weight has an entry for each of its places.
     pub fn parameters(&self) -> Vec<Parameter> {
-        self.places.iter().flat_map(Place::parameters).collect()
+        self.knowing(|| self.places.iter().flat_map(Place::parameters).collect())
     }
 
     /// Runs some of the segments and keeps nothing. Segment `i` is seeded by `seed.child(i)`, wherever the chain is
     /// entered.
     pub fn run(&self, segments: Range<usize>, state: State, seed: Seed) -> State {
-        segments.fold(state, |state, place| {
-            self.places[place].run(state, seed.child(place as u64))
+        self.knowing(|| {
+            segments.fold(state, |state, place| {
+                self.places[place].run(state, seed.child(place as u64))
+            })
         })
     }
 
     /// What the pass will cost for an input of these shapes, with nothing run.
     pub fn footprint(&self, pass: &Pass<'_>, input: Outline) -> Footprint {
+        self.knowing(|| self.walk(pass, input))
+    }
+
+    fn walk(&self, pass: &Pass<'_>, input: Outline) -> Footprint {
         let plan = Plan::new(self, pass);
         let mut walk = Walk {
             chain: self,

@@ -111,14 +111,16 @@ pub struct Pullback {
 ///
 /// Panics if the schedule was made for a chain of another length.
 pub fn forward(chain: &Chain<'_>, pass: &Pass<'_>, input: State) -> (State, Pullback) {
-    let mut pullback = Pullback {
-        items: Vec::new(),
-        plan: Plan::new(chain, pass),
-        seed: pass.seed,
-    };
-    let range = pullback.plan.range.clone();
-    let output = pullback.hold(chain, pass.schedule, range, input);
-    (output, pullback)
+    chain.knowing(|| {
+        let mut pullback = Pullback {
+            items: Vec::new(),
+            plan: Plan::new(chain, pass),
+            seed: pass.seed,
+        };
+        let range = pullback.plan.range.clone();
+        let output = pullback.hold(chain, pass.schedule, range, input);
+        (output, pullback)
+    })
 }
 
 impl Pullback {
@@ -226,6 +228,10 @@ impl Backward {
     ///
     /// Panics if the chain is another than was recorded.
     pub fn step(&mut self, chain: &Chain<'_>) -> Option<Stepped> {
+        chain.knowing(|| self.take_step(chain))
+    }
+
+    fn take_step(&mut self, chain: &Chain<'_>) -> Option<Stepped> {
         loop {
             match self.pullback.items.pop()? {
                 Item::Cut {

@@ -2,10 +2,10 @@
 
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
-    tensor::Tensor,
+    tensor::{Device, Tensor},
 };
 
-use crate::is_trainable;
+use crate::gradients::{ask, forget_graphs, is_known};
 
 /// One place of a parameter in a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,9 @@ impl Parameter {
 pub fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
     let mut visitor = Visitor::default();
     module.visit(&mut visitor);
+    if let Some(device) = visitor.asked_on {
+        forget_graphs(&device);
+    }
     visitor.found
 }
 
@@ -39,6 +42,8 @@ pub fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
 struct Visitor {
     path: Vec<String>,
     found: Vec<Parameter>,
+    /// Where a graph was left behind.
+    asked_on: Option<Device>,
 }
 
 impl ModuleVisitor for Visitor {
@@ -51,10 +56,14 @@ impl ModuleVisitor for Visitor {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let known = is_known(param.id);
+        if known.is_none() {
+            self.asked_on = Some(param.val().device());
+        }
         self.found.push(Parameter {
             path: self.path.join("."),
             id: param.id,
-            trains: is_trainable(param),
+            trains: known.unwrap_or_else(|| ask(param)),
             shape: param.lazy_shape().to_vec(),
         });
     }
