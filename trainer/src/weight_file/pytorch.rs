@@ -62,9 +62,9 @@ fn float(dtype: Type) -> Option<DType> {
     }
 }
 
-/// Reads the values of a tensor as float32.
+/// Reads the values of a tensor in its own number format.
 pub(super) fn read(tensor: &Tensor) -> anyhow::Result<TensorData> {
     let dtype = float(tensor.dtype()).context("its elements are no floating-point numbers")?;
     let shape = tensor.shape().to_vec();
-    Ok(TensorData::from_bytes_vec(tensor.read()?, shape, dtype).convert::<f32>())
+    Ok(TensorData::from_bytes_vec(tensor.read()?, shape, dtype))
 }

@@ -78,12 +78,12 @@ fn float(dtype: Dtype) -> Option<DType> {
     }
 }
 
-/// Reads the values of a tensor as float32.
+/// Reads the values of a tensor in its own number format.
 pub(super) fn read(file: &File, place: Place, shape: &[usize]) -> anyhow::Result<TensorData> {
     let dtype = place
         .dtype
         .context("its elements are no floating-point numbers")?;
     let mut bytes = vec![0; place.bytes];
     file.read_exact_at(&mut bytes, place.start)?;
-    Ok(TensorData::from_bytes_vec(bytes, shape.to_vec(), dtype).convert::<f32>())
+    Ok(TensorData::from_bytes_vec(bytes, shape.to_vec(), dtype))
 }

@@ -148,7 +148,7 @@ impl Loader<'_> {
                 found: entry.shape,
             });
         }
-        let data = self.source.read(key)?;
+        let data = self.source.read(key)?.convert::<f32>();
         if !floats(key, &data)?.iter().all(|value| value.is_finite()) {
             self.not_finite.push(key.to_string());
         }

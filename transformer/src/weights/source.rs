@@ -40,7 +40,7 @@ pub trait TensorSource {
     /// Shape and type of a tensor, if there is one under this key.
     fn entry(&self, key: &str) -> Option<Entry>;
 
-    /// The values of a tensor as float32, in the entry's shape.
+    /// The values of a tensor in its own number format, in the entry's shape.
     ///
     /// # Errors
     ///
@@ -65,6 +65,6 @@ impl TensorSource for Weights {
         let data = self.get(key).ok_or_else(|| WeightsError::Missing {
             keys: vec![key.into()],
         })?;
-        Ok(data.clone().convert::<f32>())
+        Ok(data.clone())
     }
 }
