@@ -11,7 +11,7 @@ use precision::Format;
 
 use crate::{
     Call, Cost, Outline, Parameter, Pass, Scope, Seed, Segment, Slot, State, Wants,
-    gradients::{Trainable, knowing},
+    gradients::{Trainable, forget_once, knowing},
     schedule::{How, Schedule},
     segment::Link,
 };
@@ -91,7 +91,7 @@ impl<'a> Chain<'a> {
         let ask = || {
             let parameters = self.places.iter().flat_map(|place| place.link.parameters());
             let trains = parameters.map(|parameter| (parameter.id, parameter.trains));
-            Arc::new(trains.collect())
+            Arc::new(forget_once(|| trains.collect()))
         };
         knowing(self.trainable.get_or_init(ask), f)
     }

@@ -104,6 +104,25 @@ pub(crate) fn is_known(id: ParamId) -> Option<bool> {
     KNOWN.with_borrow(|known| known.as_ref()?.get(&id).copied())
 }
 
+thread_local! {
+    /// Within [`forget_once`], where a graph was left behind.
+    static LATER: RefCell<Option<Option<Device>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f`, and forgets the graphs that it leaves behind all at once.
+pub(crate) fn forget_once<T>(f: impl FnOnce() -> T) -> T {
+    struct Forget(Option<Option<Device>>);
+    impl Drop for Forget {
+        fn drop(&mut self) {
+            if let Some(device) = LATER.replace(self.0.take()).flatten() {
+                forget_graphs(&device);
+            }
+        }
+    }
+    let _forget = Forget(LATER.replace(Some(None)));
+    f()
+}
+
 /// As [`is_trainable`], by a graph that is left behind.
 pub(crate) fn ask<const D: usize>(param: &Param<Tensor<D>>) -> bool {
     param.clone().train().is_require_grad()
@@ -111,6 +130,13 @@ pub(crate) fn ask<const D: usize>(param: &Param<Tensor<D>>) -> bool {
 
 /// Goes back through the smallest of graphs, at which the framework drops the nodes of all that nothing holds.
 pub(crate) fn forget_graphs(device: &Device) {
+    let is_later = LATER.with_borrow_mut(|later| {
+        let later = later.as_mut();
+        later.map(|later| *later = Some(device.clone())).is_some()
+    });
+    if is_later {
+        return;
+    }
     let zero = Tensor::<1>::zeros([1], &device.clone().inner());
     drop(Tensor::from_inner(zero).require_grad().backward());
 }

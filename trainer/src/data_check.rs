@@ -116,7 +116,6 @@ struct Walk {
     caption_rows: Vec<usize>,
     /// Of the distinct pictures.
     sizes: Vec<(u32, u32)>,
-    captions: usize,
 }
 
 impl Walk {
@@ -128,7 +127,6 @@ impl Walk {
             ledger: Ledger::new(),
             caption_rows: Vec::new(),
             sizes: Vec::new(),
-            captions: groups.caption_rows().len(),
         };
         let bar = progress::bar(groups.image_rows().len() as u64);
         let mut broken: BTreeMap<usize, SampleError> = BTreeMap::new();
@@ -165,7 +163,7 @@ impl Walk {
             said,
             "{} pictures, {} captions",
             self.sizes.len(),
-            self.captions
+            self.caption_rows.len()
         )?;
         let quantiles = |mut values: Vec<u32>| {
             values.sort_unstable();

@@ -45,7 +45,13 @@ mod tests {
 
     fn device() -> Device {
         let device = cpu();
-        reach_by(RAW_ACCESS, &device);
+        set_profile(
+            &device,
+            DeviceProfile {
+                product: None,
+                raw_access: Some(RAW_ACCESS),
+            },
+        );
         device
     }
 
