@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use burn::tensor::{Device, Tensor};
 
 const SEED: u64 = 7041;
@@ -16,6 +18,14 @@ pub fn host() -> Device {
     let device = Device::flex();
     device.seed(SEED);
     device
+}
+
+/// Holds up all other tests of the process that call this, until it is dropped: devices have one generator, and what a test
+/// draws is to be the same whichever tests run beside it.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // A test that failed has left nothing behind.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The largest absolute value; zero of an empty tensor.

@@ -63,6 +63,7 @@ fn input(device: &Device) -> State {
 
 #[test]
 fn the_embedding_is_autodiffs_and_costs_what_it_says() {
+    let _alone = testing::alone();
     let device = testing::device();
     let nothing = Wants::nothing();
     let call = Call {
@@ -73,13 +74,14 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
         let tower = config.init(&device).map(&mut Shake);
         for (freezing, embed) in freezings(&tower.embed) {
             println!("{name}, {freezing}");
-            check_segment(&embed, &input(&device), &call, 3e-5);
+            check_segment(&embed, &input(&device), &call, 1e-5);
         }
     }
 }
 
 #[test]
 fn every_head_is_autodiffs_and_costs_what_it_says() {
+    let _alone = testing::alone();
     let device = testing::device();
     for (name, config) in configs() {
         let tower = config.init(&device).map(&mut Shake);
@@ -93,7 +95,7 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
                         seed: Seed::new(5),
                         wants: &wants,
                     };
-                    check_segment(&head, &input, &call, 3e-5);
+                    check_segment(&head, &input, &call, 1e-5);
                 }
             }
         }
@@ -102,6 +104,7 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
 
 #[test]
 fn the_head_of_masked_words_is_autodiffs_and_costs_what_it_says() {
+    let _alone = testing::alone();
     let device = testing::device();
     let [.., (_, config), _] = configs();
     let tower = config.init(&device).map(&mut Shake);
@@ -114,7 +117,7 @@ fn the_head_of_masked_words_is_autodiffs_and_costs_what_it_says() {
                 seed: Seed::new(5),
                 wants: &wants,
             };
-            check_segment(&segment, &State::hidden(x.clone()), &call, 3e-5);
+            check_segment(&segment, &State::hidden(x.clone()), &call, 1e-5);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    thread::{self, ScopedJoinHandle},
     time::Duration,
 };
 
@@ -150,10 +151,22 @@ impl Plan<'_> {
         let source = &data.source;
         let record = resumed.and_then(|resumed| resumed.record.as_ref());
         let state = record.map(|found| &found.state);
-        let setup = match record {
-            None => Setup::new(&mut recipe, Some(source), capabilities.memory, device)?,
-            Some(found) => Setup::of_record(&recipe, &found.path, device)?,
-        };
+        // A record is the first to need the digests: a million captions are hashed while the model is made.
+        let (setup, digests) = thread::scope(|scope| {
+            let hashing = data
+                .digests
+                .is_none()
+                .then(|| scope.spawn(|| digests(source)));
+            let setup = match record {
+                None => Setup::new(&mut recipe, Some(source), capabilities.memory, device)?,
+                Some(found) => Setup::of_record(&recipe, &found.path, device)?,
+            };
+            let hashed = hashing.map(ScopedJoinHandle::join).transpose();
+            let hashed = hashed
+                .map_err(|_| anyhow::anyhow!("the thread that hashes the captions panicked"))?;
+            anyhow::Ok((setup, hashed))
+        })?;
+        let digests = data.digests.or(digests).unwrap_or_default();
         setup.told.iter().for_each(tell);
         let optimizer = optimizer(&recipe, &setup.model, record, device)?;
         let contents = Contents::new(&recipe, &setup, capabilities)?;
@@ -196,7 +209,7 @@ impl Plan<'_> {
             device,
             folder,
             source: &watched,
-            digests: data.digests,
+            digests,
             validation: &data.validation,
             labelled: &data.labelled,
             first: state.map_or(0, |state| state.step),
@@ -230,7 +243,8 @@ fn is_complete(resumed: Option<&Resumed>, recipe: &Recipe) -> bool {
 /// What a run is trained and evaluated on.
 struct Data {
     source: Joined,
-    digests: Vec<String>,
+    /// Of the sources, where a resumed run has compared them.
+    digests: Option<Vec<String>>,
     /// Rows that cannot be used.
     skipped: Ledger,
     validation: Vec<Box<dyn Source>>,
@@ -248,13 +262,9 @@ impl Data {
     ) -> anyhow::Result<Self> {
         let opened = corpus::open(&recipe.data.train, recipe)?;
         let source = Joined::new(opened.sources);
-        let digests: Vec<_> = source
-            .sources()
-            .iter()
-            .map(|source| watched::digest(source.as_ref()))
-            .collect();
-        if let Some(resumed) = resumed {
-            resumed.check_sources(&source.lengths(), &digests, allow_changes)?;
+        let digests = resumed.map(|_| digests(&source));
+        if let (Some(resumed), Some(digests)) = (resumed, &digests) {
+            resumed.check_sources(&source.lengths(), digests, allow_changes)?;
         }
         let validation = corpus::open(&recipe.data.val, recipe)?.sources;
         eval::not_empty(&validation)?;
@@ -269,6 +279,14 @@ impl Data {
             validation,
         })
     }
+}
+
+/// The digest of each source.
+fn digests(source: &Joined) -> Vec<String> {
+    let sources = source.sources().iter();
+    sources
+        .map(|source| watched::digest(source.as_ref()))
+        .collect()
 }
 
 /// The optimizer of a model, at the start or as a record has it.

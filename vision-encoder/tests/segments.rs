@@ -78,6 +78,7 @@ fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
 
 #[test]
 fn the_embedding_is_autodiffs_and_costs_what_it_says() {
+    let _alone = testing::alone();
     let device = testing::device();
     let nothing = Wants::nothing();
     let call = Call {
@@ -92,7 +93,7 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
             let input = State::default().with("pixels", Passenger::Pixels(pixels));
             for (freezing, embed) in freezings(&tower.embed) {
                 println!("{name}, {height} x {width}, {freezing}");
-                check_segment(&embed, &input, &call, 3e-5);
+                check_segment(&embed, &input, &call, 1e-5);
             }
         }
     }
@@ -100,6 +101,7 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
 
 #[test]
 fn every_head_is_autodiffs_and_costs_what_it_says() {
+    let _alone = testing::alone();
     let device = testing::device();
     for (name, tower) in towers(&device) {
         let x = Tensor::random([2, 5, 64], Distribution::Normal(0.0, 1.0), &device);
@@ -111,7 +113,7 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
                     seed: Seed::new(5),
                     wants: &wants,
                 };
-                check_segment(&head, &input, &call, 3e-5);
+                check_segment(&head, &input, &call, 1e-5);
             }
         }
     }
