@@ -28,6 +28,17 @@ pub fn with_trainable<M: Module>(module: M, trains: impl Fn(&str) -> bool) -> M 
     module.map(&mut Mapper(Vec::new(), trains))
 }
 
+/// The same module with every parameter moved by a draw from N(0, 0.2): norms are not the identity, biases not zero.
+pub fn shaken<M: Module>(module: M) -> M {
+    struct Mapper;
+    impl ModuleMapper for Mapper {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|x| x.clone() + x.random_like(Distribution::Normal(0.0, 0.2)))
+        }
+    }
+    module.map(&mut Mapper)
+}
+
 /// The same module with only some of its parameters training: all, none, each alone, and all but each.
 pub fn freezings<M: Module>(module: &M) -> Vec<(String, M)> {
     let frozen = |trains: &dyn Fn(&str) -> bool| with_trainable(module.clone(), trains);

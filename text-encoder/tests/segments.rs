@@ -1,24 +1,12 @@
 //! Each segment of a text tower against autodiff and against what it says of its cost, with every parameter frozen and
 //! not.
 
-use burn::{
-    module::{Module, ModuleMapper, Param},
-    tensor::{Device, Distribution, Int, Tensor},
-};
+use burn::tensor::{Device, Distribution, Int, Tensor};
 use checkpointing::{
     Call, Passenger, Seed, State, Wants,
-    check::{check_segment, freezings},
+    check::{check_segment, freezings, shaken},
 };
 use text_encoder::{MlmHead, TextConfig};
-
-/// Nothing is left as it is drawn: norms are not the identity, biases not zero.
-struct Shake;
-
-impl ModuleMapper for Shake {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|x| x.clone() + x.random_like(Distribution::Normal(0.0, 0.2)))
-    }
-}
 
 fn configs() -> [(&'static str, TextConfig); 4] {
     let clip = TextConfig {
@@ -71,7 +59,7 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
         wants: &nothing,
     };
     for (name, config) in configs() {
-        let tower = config.init(&device).map(&mut Shake);
+        let tower = shaken(config.init(&device));
         for (freezing, embed) in freezings(&tower.embed) {
             println!("{name}, {freezing}");
             check_segment(&embed, &input(&device), &call, 1e-5);
@@ -84,7 +72,7 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
     let _alone = testing::alone();
     let device = testing::device();
     for (name, config) in configs() {
-        let tower = config.init(&device).map(&mut Shake);
+        let tower = shaken(config.init(&device));
         for tokens in [5, 1] {
             let x = Tensor::random([2, tokens, 24], Distribution::Normal(0.0, 1.0), &device);
             let input = input(&device).with_stream(checkpointing::HIDDEN, x);
@@ -107,8 +95,8 @@ fn the_head_of_masked_words_is_autodiffs_and_costs_what_it_says() {
     let _alone = testing::alone();
     let device = testing::device();
     let [.., (_, config), _] = configs();
-    let tower = config.init(&device).map(&mut Shake);
-    let head = MlmHead::new(&config, &device).map(&mut Shake);
+    let tower = shaken(config.init(&device));
+    let head = shaken(MlmHead::new(&config, &device));
     let x = Tensor::random([2, 5, 24], Distribution::Normal(0.0, 1.0), &device);
     for (freezing, segment) in freezings(&head.tied(&tower.embed, &config)) {
         for wants in [Wants::hidden(), Wants::nothing()] {

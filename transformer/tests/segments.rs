@@ -1,16 +1,11 @@
 //! Each kind of block against autodiff and against what it says of its cost, with every parameter frozen and not.
 
-use burn::{
-    module::Module,
-    tensor::{Bool, Device, Distribution, Int, Tensor},
-};
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use checkpointing::{
     Call, Chain, HIDDEN, Outline, Pass, Passenger, Policy, Seed, State, Wants,
-    check::{check_costs, check_segment, freezings},
+    check::{check_costs, check_segment, freezings, shaken},
 };
-use transformer::{
-    Activation, AttentionConfig, Block, BlockConfig, NormOrder, POOLED, PooledBlock,
-};
+use transformer::{Activation, AttentionConfig, BlockConfig, NormOrder, POOLED, PooledBlock};
 
 const SHAPE: [usize; 3] = [3, 5, 12];
 
@@ -72,26 +67,12 @@ fn input(device: &Device) -> State {
     )
 }
 
-/// A block whose norms and scales are not the identity.
-fn block(config: &BlockConfig, device: &Device) -> Block {
-    struct Shake;
-    impl burn::module::ModuleMapper for Shake {
-        fn map_float<const D: usize>(
-            &mut self,
-            param: burn::module::Param<Tensor<D>>,
-        ) -> burn::module::Param<Tensor<D>> {
-            param.map(|x| x.clone() + x.random_like(Distribution::Normal(0.0, 0.1)))
-        }
-    }
-    config.init(device).map(&mut Shake)
-}
-
 #[test]
 fn every_block_is_autodiffs_and_costs_what_it_says() {
     let _alone = testing::alone();
     let device = testing::device();
     for (name, config) in configs() {
-        for (freezing, block) in freezings(&block(&config, &device)) {
+        for (freezing, block) in freezings(&shaken(config.init(&device))) {
             for wants in [Wants::hidden(), Wants::nothing()] {
                 println!("{name}, {freezing}, {wants:?}");
                 let call = Call {
@@ -111,7 +92,7 @@ fn the_pooled_block_costs_what_it_says() {
     let places = Tensor::<2, Int>::from_data([[0], [2], [4]], &device);
     let input = input(&device).with(POOLED, Passenger::Ids(places));
     for (name, config) in configs() {
-        for (freezing, block) in freezings(&block(&config, &device)) {
+        for (freezing, block) in freezings(&shaken(config.init(&device))) {
             for wants in [Wants::hidden(), Wants::nothing()] {
                 println!("{name}, {freezing}, {wants:?}");
                 let call = Call {

@@ -1,24 +1,12 @@
 //! Each segment of a vision tower against autodiff and against what it says of its cost, with every parameter frozen and
 //! not.
 
-use burn::{
-    module::{Module, ModuleMapper, Param},
-    tensor::{Device, Distribution, Tensor},
-};
+use burn::tensor::{Device, Distribution, Tensor};
 use checkpointing::{
     Call, Passenger, Seed, State, Wants,
-    check::{check_segment, freezings},
+    check::{check_segment, freezings, shaken},
 };
 use vision_encoder::{Pooling, VisionConfig, VisionTransformer};
-
-/// Nothing is left as it is drawn: norms are not the identity, biases not zero.
-struct Shake;
-
-impl ModuleMapper for Shake {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        param.map(|x| x.clone() + x.random_like(Distribution::Normal(0.0, 0.2)))
-    }
-}
 
 fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
     let clip = VisionConfig {
@@ -72,7 +60,7 @@ fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
             },
         ),
     ];
-    let tower = |config: VisionConfig| config.init(device).map(&mut Shake);
+    let tower = |config: VisionConfig| shaken(config.init(device));
     configs.map(|(name, config)| (name, tower(config))).into()
 }
 
