@@ -143,7 +143,7 @@ impl<'a> Chain<'a> {
         for stage in pass.schedule.stages() {
             let clipped = clip(&stage.segments, &plan.range);
             match &stage.how {
-                How::Keep => clipped.for_each(|place| walk.keep(place)),
+                How::Keep(format) => clipped.for_each(|place| walk.keep(place, *format)),
                 How::Recompute { cut, by } => walk.recompute(clipped, *cut, by),
             }
         }
@@ -157,7 +157,7 @@ pub(crate) fn clip(segments: &Range<usize>, to: &Range<usize>) -> Range<usize> {
     start..segments.end.min(to.end).max(start)
 }
 
-/// What a pass costs, predicted from shapes. Bytes are those of float32; passengers are the caller's and not counted.
+/// What a pass costs, predicted from shapes. Passengers are the caller's and not counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// The shapes of the output.
@@ -179,11 +179,12 @@ struct Walk<'c> {
 }
 
 impl Walk<'_> {
-    fn cost(&mut self, place: usize) -> Cost {
+    fn cost(&mut self, place: usize, keep: Format) -> Cost {
         let found = &self.chain.places[place];
         let call = Call {
             seed: self.seed.child(place as u64),
             wants: &self.plan.wants[place],
+            keep,
         };
         let local = self.outline.enter(&found.scope);
         let mut cost = found.link.cost(&local, &call);
@@ -196,8 +197,8 @@ impl Walk<'_> {
         cost
     }
 
-    fn keep(&mut self, place: usize) {
-        let cost = self.cost(place);
+    fn keep(&mut self, place: usize, format: Format) {
+        let cost = self.cost(place, format);
         if self.plan.records[place] {
             self.footprint.held_bytes += cost.saved_bytes;
         }
@@ -205,13 +206,13 @@ impl Walk<'_> {
 
     fn recompute(&mut self, segments: Range<usize>, cut: Format, inner: &Schedule) {
         let start = self.plan.first_recorded(segments.clone());
-        (segments.start..start).for_each(|place| drop(self.cost(place)));
+        (segments.start..start).for_each(|place| drop(self.cost(place, Format::F32)));
         if start == segments.end {
             return;
         }
         self.footprint.held_bytes += cut.bytes(self.outline.stream_elements());
         let flops: Vec<u64> = (start..segments.end)
-            .map(|place| self.cost(place).forward_flops)
+            .map(|place| self.cost(place, Format::F32).forward_flops)
             .collect();
         let again = |place: usize| flops[place - start];
         self.footprint.backward_flops += recomputed(inner, start..segments.end, self.plan, &again);
@@ -228,7 +229,7 @@ fn recomputed(
     let stages = schedule.stages().iter();
     let all: u64 = range.clone().map(flops).sum();
     let deeper = stages.map(|stage| match &stage.how {
-        How::Keep => 0,
+        How::Keep(_) => 0,
         How::Recompute { by, .. } => {
             let clipped = clip(&stage.segments, &range);
             let start = plan.first_recorded(clipped.clone());

@@ -5,6 +5,7 @@ use burn::{
     tensor::{Distribution, Tensor},
 };
 use kernels::flops_of;
+use precision::Format;
 
 use crate::{Autodiff, Call, Gradients, Saved, Segment, Slot, State, Streams, parameters};
 
@@ -102,8 +103,11 @@ pub fn check_costs<S: Segment>(
     (cotangents, pulled, gradients)
 }
 
+/// The share within which gradients stay of what is kept in bfloat16, whose values are off by one part in 256 at most.
+const KEPT_IN_BF16: f64 = 0.03;
+
 /// As [`check_costs`], and compares what the segment gives with the framework's autodiff: cotangents and gradients within
-/// `share` of the largest of their kind.
+/// `share` of the largest of their kind, and within 3 % where it keeps what it keeps in bfloat16.
 ///
 /// # Panics
 ///
@@ -114,7 +118,21 @@ pub fn check_segment<S: Segment + Module + 'static>(
     call: &Call<'_>,
     share: f64,
 ) {
-    let (cotangents, pulled, mut gradients) = check_costs(segment, input, call);
+    let given = check_costs(segment, input, call);
+    compare(segment, input, call, share, given);
+    let keep = Format::Bf16;
+    let given = check_costs(segment, input, &Call { keep, ..*call });
+    compare(segment, input, call, KEPT_IN_BF16, given);
+}
+
+/// Compares what a segment gave with the framework's autodiff.
+fn compare<S: Segment + Module + 'static>(
+    segment: &S,
+    input: &State,
+    call: &Call<'_>,
+    share: f64,
+    (cotangents, pulled, mut gradients): (Streams, Streams, Gradients),
+) {
     let graph = Autodiff(segment.clone());
     let (_, saved) = graph.record(input.clone(), call);
     let mut wanted = Gradients::default();

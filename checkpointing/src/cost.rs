@@ -71,7 +71,8 @@ pub struct Cost {
     pub forward_flops: u64,
     /// Those of its pullback, without a forward pass that a recomputation adds.
     pub backward_flops: u64,
-    /// Bytes of what it keeps between the two, float32. Passengers belong to the caller and are not counted.
+    /// Bytes of what it keeps between the two, in the format of the call. Passengers belong to the caller and are not
+    /// counted.
     pub saved_bytes: usize,
 }
 

@@ -52,7 +52,12 @@ impl<'s> Pass<'s> {
 /// What is held between forward and pullback.
 enum Item {
     /// What the pullback of a segment needs.
-    Saved { place: usize, held: Box<dyn Held> },
+    Saved {
+        place: usize,
+        /// In this format.
+        keep: Format,
+        held: Box<dyn Held>,
+    },
     /// The cut before some segments, and how they are computed again.
     Cut {
         segments: Range<usize>,
@@ -139,7 +144,7 @@ impl Pullback {
             let segments = start..segments.end;
             match &stage.how {
                 _ if segments.is_empty() => {}
-                How::Keep => state = self.keep(chain, segments, state),
+                How::Keep(format) => state = self.keep(chain, segments, *format, state),
                 How::Recompute { cut, by } => {
                     self.items.push(Item::Cut {
                         segments: segments.clone(),
@@ -153,7 +158,13 @@ impl Pullback {
         state
     }
 
-    fn keep(&mut self, chain: &Chain<'_>, segments: Range<usize>, mut state: State) -> State {
+    fn keep(
+        &mut self,
+        chain: &Chain<'_>,
+        segments: Range<usize>,
+        keep: Format,
+        mut state: State,
+    ) -> State {
         for place in segments {
             if !self.plan.records[place] {
                 state = chain.run(place..place + 1, state, self.seed);
@@ -162,11 +173,12 @@ impl Pullback {
             let call = Call {
                 seed: self.seed.child(place as u64),
                 wants: &self.plan.wants[place],
+                keep,
             };
             let found = &chain.places[place];
             let held;
             (state, held) = found.within(state, |local| found.link.record(local, &call));
-            self.items.push(Item::Saved { place, held });
+            self.items.push(Item::Saved { place, keep, held });
         }
         state
     }
@@ -239,12 +251,20 @@ impl Backward {
                     schedule,
                     cut,
                 } => drop(self.pullback.hold(chain, &schedule, segments, cut.load())),
-                Item::Saved { place, held } => return Some(self.pull(chain, place, held)),
+                Item::Saved { place, keep, held } => {
+                    return Some(self.pull(chain, place, keep, held));
+                }
             }
         }
     }
 
-    fn pull(&mut self, chain: &Chain<'_>, index: usize, held: Box<dyn Held>) -> Stepped {
+    fn pull(
+        &mut self,
+        chain: &Chain<'_>,
+        index: usize,
+        keep: Format,
+        held: Box<dyn Held>,
+    ) -> Stepped {
         let (place, plan) = (&chain.places[index], &self.pullback.plan);
         let mut local = Streams::default();
         for (name, slot) in place.link.writes().iter().zip(place.writes()) {
@@ -257,6 +277,7 @@ impl Backward {
             let call = Call {
                 seed: self.pullback.seed.child(index as u64),
                 wants: &plan.wants[index],
+                keep,
             };
             let pulled = place.link.pull(held, local, &call, &mut gradients);
             for (slot, cotangent) in pulled {

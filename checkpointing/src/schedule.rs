@@ -31,8 +31,8 @@ pub struct Stage {
 /// What lives of a stage between forward and pullback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum How {
-    /// What their pullbacks need.
-    Keep,
+    /// What their pullbacks need, in this number format. Anything but float32 is an approximation of the gradients.
+    Keep(Format),
     /// Only the cut before them.
     Recompute {
         /// The number format of the cut's streams. Anything but float32 is an approximation: what is computed again starts
@@ -69,7 +69,7 @@ impl Schedule {
     pub fn keep(segments: Range<usize>) -> Self {
         let stage = Stage {
             segments: segments.clone(),
-            how: How::Keep,
+            how: How::Keep(Format::F32),
         };
         let is_empty = segments.is_empty();
         Self {
@@ -139,6 +139,19 @@ impl Schedule {
         self
     }
 
+    /// The same with what is kept, in nested schedules too, kept in `format`.
+    pub fn with_kept_in(mut self, format: Format) -> Self {
+        for stage in &mut self.stages {
+            match &mut stage.how {
+                How::Keep(kept) => *kept = format,
+                How::Recompute { by, .. } => {
+                    *by = std::mem::replace(by, Self { stages: Vec::new() }).with_kept_in(format);
+                }
+            }
+        }
+        self
+    }
+
     /// The stages in order.
     pub fn stages(&self) -> &[Stage] {
         &self.stages
@@ -163,7 +176,7 @@ mod tests {
     fn check(schedule: &Schedule) {
         assert_eq!(covers(schedule), schedule.range().collect::<Vec<_>>());
         let last = schedule.stages().last();
-        assert!(last.is_none_or(|stage| stage.how == How::Keep));
+        assert!(last.is_none_or(|stage| stage.how == How::Keep(Format::F32)));
         for stage in schedule.stages() {
             if let How::Recompute { by, .. } = &stage.how {
                 assert_eq!(by.range(), stage.segments);
@@ -194,6 +207,10 @@ mod tests {
     fn every_cut_keeps_only_the_last_segment() {
         let schedule = Policy::EveryCut.schedule(12);
         let kept = schedule.stages().iter();
-        assert_eq!(kept.filter(|stage| stage.how == How::Keep).count(), 1);
+        assert_eq!(
+            kept.filter(|stage| stage.how == How::Keep(Format::F32))
+                .count(),
+            1
+        );
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{any::Any, collections::BTreeSet};
 
+use precision::Format;
+
 use crate::{Cost, Gradients, HIDDEN, Outline, Parameter, Seed, State, Streams};
 
 /// Which cotangents of a segment's input somebody reads, by the names of the streams.
@@ -38,6 +40,19 @@ pub struct Call<'a> {
     pub seed: Seed,
     /// The cotangents that the pullback is to give.
     pub wants: &'a Wants,
+    /// The number format of what is kept. Anything but float32 is an approximation: the pullback starts from rounded values.
+    pub keep: Format,
+}
+
+impl<'a> Call<'a> {
+    /// A call that keeps what it keeps in float32.
+    pub fn new(seed: Seed, wants: &'a Wants) -> Self {
+        Self {
+            seed,
+            wants,
+            keep: Format::F32,
+        }
+    }
 }
 
 /// What a segment runs, and which streams it runs on.
@@ -56,7 +71,8 @@ pub trait Forward: Sync {
     }
 }
 
-/// What a segment keeps between forward and pullback. It owns no weights, and can be dropped.
+/// What a segment keeps between forward and pullback, in the number format of its [`Call`]. It owns no weights, and can be
+/// dropped.
 pub trait Saved: Send + 'static {
     /// The bytes of its tensors. Passengers belong to whoever runs the chain and are not counted.
     fn bytes(&self) -> usize;

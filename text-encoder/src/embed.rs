@@ -7,8 +7,9 @@ use burn::{
 };
 use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
-    Streams, bytes_of, is_trainable, parameters,
+    Streams, is_trainable, parameters,
 };
+use precision::Stored;
 use transformer::{LayerNorm, dropout};
 
 use crate::TextConfig;
@@ -118,12 +119,12 @@ pub struct TextEmbedSaved {
     /// The caller's segments.
     segments: Option<Tensor<2, Int>>,
     /// The sum before the norm.
-    sum: Option<Tensor<3>>,
+    sum: Option<Stored<3>>,
 }
 
 impl Saved for TextEmbedSaved {
     fn bytes(&self) -> usize {
-        self.sum.as_ref().map_or(0, bytes_of)
+        self.sum.as_ref().map_or(0, Stored::bytes)
     }
 }
 
@@ -153,7 +154,10 @@ impl Segment for TextEmbed {
         let sum = self.sum(&input);
         let (hidden, sum) = match &self.norm {
             None => (sum, None),
-            Some(norm) => (norm.forward(sum.clone()), self.trains().then_some(sum)),
+            Some(norm) => {
+                let hidden = norm.forward(sum.clone());
+                (hidden, self.trains().then(|| call.keep.store(sum)))
+            }
         };
         let saved = TextEmbedSaved {
             ids: input.ids("ids").expect("the chain needs token ids `ids`"),
@@ -176,7 +180,7 @@ impl Segment for TextEmbed {
         };
         let cotangent = dropout(cotangent, self.dropout, call.seed);
         let cotangent = match (&self.norm, saved.sum) {
-            (Some(norm), Some(sum)) => norm.pull(sum, cotangent, None, gradients),
+            (Some(norm), Some(sum)) => norm.pull(sum.load(), cotangent, None, gradients),
             _ => cotangent,
         };
         gradients.give(&self.positions, || self.pull_positions(cotangent.clone()));
@@ -190,7 +194,7 @@ impl Segment for TextEmbed {
         Streams::default()
     }
 
-    fn cost(&self, input: &Outline, _call: &Call<'_>) -> Cost {
+    fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost {
         let ids = input.passenger("ids");
         let ids = ids.expect("the chain needs token ids `ids`");
         let [_, d_model] = self.tokens.lazy_shape().dims();
@@ -198,7 +202,7 @@ impl Segment for TextEmbed {
         let keeps = self.norm.is_some() && self.trains();
         Cost {
             saved_bytes: if keeps {
-                4 * hidden.iter().product::<usize>()
+                call.keep.bytes(hidden.iter().product())
             } else {
                 0
             },

@@ -6,9 +6,10 @@ use burn::{
 };
 use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
-    Streams, bytes_of, parameters,
+    Streams, parameters,
 };
 use peft::{Linear, LinearConfig};
+use precision::Stored;
 use transformer::{LayerNorm, POOLED, PooledToken};
 
 use crate::{TextConfig, TextPooling};
@@ -124,14 +125,14 @@ pub struct TextHeadSaved {
     /// Of the hidden states.
     shape: [usize; 3],
     place: Option<PooledToken>,
-    token: Option<Tensor<3>>,
-    pooled: Option<Tensor<3>>,
+    token: Option<Stored<3>>,
+    pooled: Option<Stored<3>>,
 }
 
 impl Saved for TextHeadSaved {
     fn bytes(&self) -> usize {
         let tensors = [&self.token, &self.pooled].into_iter().flatten();
-        tensors.map(bytes_of).sum()
+        tensors.map(Stored::bytes).sum()
     }
 }
 
@@ -161,13 +162,15 @@ impl Segment for TextHead {
         let hidden = input.take_hidden();
         let shape = hidden.dims();
         let (token, place) = self.pick(hidden, ids);
-        let kept = self.needs_token(wants).then(|| token.clone());
+        let needs = self.needs_token(wants);
+        let kept = needs.then(|| call.keep.store(token.clone()));
         let normed = self.tokens(token);
         let pooled = match &self.pooler {
             None => normed,
             Some(pooler) => pooler.forward(normed).tanh(),
         };
-        let kept_pooled = self.needs_pooled(wants).then(|| pooled.clone());
+        let needs = self.needs_pooled(wants);
+        let kept_pooled = needs.then(|| call.keep.store(pooled.clone()));
         let output = match &self.projection {
             None => pooled,
             Some(projection) => projection.forward(pooled),
@@ -191,15 +194,18 @@ impl Segment for TextHead {
         let wants = call.wants.has(HIDDEN);
         let [batch, _, d_model] = saved.shape;
         let flat = |x: Tensor<3>| -> Tensor<2> { x.squeeze_dim(1) };
+        let token = saved.token.map(Stored::load);
+        let pooled = saved.pooled.map(Stored::load);
         let Some(cotangent) = cotangents.take(HIDDEN) else {
             return Streams::default();
         };
         let mut cotangent = flat(cotangent);
-        let normed = || saved.token.clone().map(|token| flat(self.tokens(token)));
+        let normed = || token.clone().map(|token| flat(self.tokens(token)));
         if let Some(projection) = &self.projection {
             let input = match &self.pooler {
-                None => normed().filter(|_| projection.needs_input()),
-                Some(_) => saved.pooled.clone().map(flat),
+                None if projection.needs_input() => normed(),
+                None => None,
+                Some(_) => pooled.clone().map(flat),
             };
             projection.pull_parameters(input, cotangent.clone(), gradients);
             if !self.pulls_pooled(wants) {
@@ -207,17 +213,17 @@ impl Segment for TextHead {
             }
             cotangent = projection.pull_input(cotangent);
         }
-        if let (Some(pooler), Some(pooled)) = (&self.pooler, saved.pooled.clone()) {
+        if let (Some(pooler), Some(pooled)) = (&self.pooler, pooled.clone()) {
             let pooled = flat(pooled);
             cotangent = cotangent * (pooled.clone() * pooled).neg().add_scalar(1.0);
-            let input = normed().filter(|_| pooler.needs_input());
+            let input = if pooler.needs_input() { normed() } else { None };
             pooler.pull_parameters(input, cotangent.clone(), gradients);
             if !self.pulls_normed(wants) {
                 return Streams::default();
             }
             cotangent = pooler.pull_input(cotangent);
         }
-        if let (Some(norm), Some(token)) = (&self.norm, saved.token) {
+        if let (Some(norm), Some(token)) = (&self.norm, token) {
             cotangent = norm.pull(flat(token), cotangent, None, gradients);
         }
         if !wants {
@@ -251,7 +257,7 @@ impl Segment for TextHead {
         }
         let width = self.projection.as_ref().map_or(d_model, Linear::d_output);
         cost.output = cost.output.with_stream(HIDDEN, [batch, 1, width]);
-        cost.saved_bytes = 4 * kept * batch * d_model;
+        cost.saved_bytes = call.keep.bytes(kept * batch * d_model);
         cost
     }
 }

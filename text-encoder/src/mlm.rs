@@ -6,10 +6,11 @@ use burn::{
 };
 use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
-    Streams, bytes_of, is_trainable, parameters, product_flops,
+    Streams, is_trainable, parameters, product_flops,
 };
 use kernels::{column_sums, product};
 use peft::{Linear, LinearConfig};
+use precision::Stored;
 use transformer::LayerNorm;
 
 use crate::{TextConfig, TextEmbed};
@@ -57,14 +58,14 @@ pub struct MlmSegment {
 
 /// What an [`MlmSegment`] keeps.
 pub struct MlmSaved {
-    hidden: Tensor<2>,
+    hidden: Stored<2>,
     /// Before the activation.
-    dense: Tensor<2>,
+    dense: Stored<2>,
 }
 
 impl Saved for MlmSaved {
     fn bytes(&self) -> usize {
-        bytes_of(&self.hidden) + bytes_of(&self.dense)
+        self.hidden.bytes() + self.dense.bytes()
     }
 }
 
@@ -93,7 +94,7 @@ impl Segment for MlmSegment {
         parameters(self)
     }
 
-    fn record(&self, mut input: State, _call: &Call<'_>) -> (State, MlmSaved) {
+    fn record(&self, mut input: State, call: &Call<'_>) -> (State, MlmSaved) {
         let hidden = input.take_hidden();
         let [batch, tokens, width] = hidden.dims();
         let hidden: Tensor<2> = hidden.reshape([batch * tokens, width]);
@@ -103,7 +104,10 @@ impl Segment for MlmSegment {
         let logits = logits.reshape([batch as i32, tokens as i32, -1]);
         (
             input.with_stream(HIDDEN, logits),
-            MlmSaved { hidden, dense },
+            MlmSaved {
+                hidden: call.keep.store(hidden),
+                dense: call.keep.store(dense),
+            },
         )
     }
 
@@ -120,7 +124,8 @@ impl Segment for MlmSegment {
         let [batch, tokens, vocabulary] = cotangent.dims();
         let cotangent: Tensor<2> = cotangent.reshape([batch * tokens, vocabulary]);
         let (dense, norm) = (&self.head.dense, &self.head.norm);
-        let active = self.activation.forward(saved.dense.clone());
+        let before = saved.dense.load();
+        let active = self.activation.forward(before.clone());
         gradients.give(&self.head.bias, || column_sums(cotangent.clone()));
         gradients.give(&self.decoder, || {
             product(cotangent.clone().transpose(), norm.forward(active.clone()))
@@ -131,8 +136,8 @@ impl Segment for MlmSegment {
         }
         let normed = product(cotangent, self.decoder.val());
         let active = norm.pull(active, normed, None, gradients);
-        let (_, inner) = self.activation.pull(saved.dense, active);
-        let input = dense.needs_input().then_some(saved.hidden);
+        let (_, inner) = self.activation.pull(before, active);
+        let input = dense.needs_input().then(|| saved.hidden.load());
         dense.pull_parameters(input, inner.clone(), gradients);
         if !wants {
             return Streams::default();
@@ -160,7 +165,7 @@ impl Segment for MlmSegment {
                 .with_stream(HIDDEN, [batch, tokens, vocabulary]),
             forward_flops: self.head.dense.forward_flops(rows) + decoded,
             backward_flops: products * decoded + dense,
-            saved_bytes: 4 * 2 * rows * width,
+            saved_bytes: call.keep.bytes(2 * rows * width),
         }
     }
 }

@@ -54,10 +54,7 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
     let _alone = testing::alone();
     let device = testing::device();
     let nothing = Wants::nothing();
-    let call = Call {
-        seed: Seed::new(5),
-        wants: &nothing,
-    };
+    let call = Call::new(Seed::new(5), &nothing);
     for (name, config) in configs() {
         let tower = shaken(config.init(&device));
         for (freezing, embed) in freezings(&tower.embed) {
@@ -79,10 +76,7 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
             for (freezing, head) in freezings(&tower.head) {
                 for wants in [Wants::hidden(), Wants::nothing()] {
                     println!("{name}, {tokens} tokens, {freezing}, {wants:?}");
-                    let call = Call {
-                        seed: Seed::new(5),
-                        wants: &wants,
-                    };
+                    let call = Call::new(Seed::new(5), &wants);
                     check_segment(&head, &input, &call, 1e-5);
                 }
             }
@@ -101,10 +95,7 @@ fn the_head_of_masked_words_is_autodiffs_and_costs_what_it_says() {
     for (freezing, segment) in freezings(&head.tied(&tower.embed, &config)) {
         for wants in [Wants::hidden(), Wants::nothing()] {
             println!("{freezing}, {wants:?}");
-            let call = Call {
-                seed: Seed::new(5),
-                wants: &wants,
-            };
+            let call = Call::new(Seed::new(5), &wants);
             check_segment(&segment, &State::hidden(x.clone()), &call, 1e-5);
         }
     }

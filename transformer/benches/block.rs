@@ -13,10 +13,7 @@ fn block(criterion: &mut Criterion) {
     let input = State::hidden(x.clone());
     let graph = Autodiff(block.clone());
     let wants = Wants::hidden();
-    let call = Call {
-        seed: Seed::evaluation(),
-        wants: &wants,
-    };
+    let call = Call::new(Seed::evaluation(), &wants);
     let mut group = criterion.benchmark_group("block");
     group.sample_size(10);
     group.bench_function("forward", |bencher| {

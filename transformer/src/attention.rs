@@ -4,13 +4,14 @@ use burn::{
     module::{Initializer, Module},
     tensor::{Bool, Device, Tensor},
 };
-use checkpointing::{Gradients, Saved, Seed, bytes_of, product_flops};
+use checkpointing::{Gradients, Saved, Seed, product_flops};
 use kernels::{Dropout, Mask, attend, pull_attend};
 use peft::{Linear, LinearConfig};
+use precision::Stored;
 
 use crate::{
     Layer, LayerCall, LayerCost, LayerNorm,
-    layer::{bytes, rows, sequences},
+    layer::{elements, rows, sequences},
 };
 
 /// Sizes of an [`Attention`].
@@ -103,15 +104,15 @@ pub struct Attention {
 /// What an [`Attention`] keeps.
 pub struct AttentionSaved {
     /// Queries, keys and values before their norms.
-    qkv: Option<[Tensor<3>; 3]>,
+    qkv: Option<[Stored<3>; 3]>,
     /// What is mixed of the values, where the output map trains.
-    mixed: Option<Tensor<3>>,
+    mixed: Option<Stored<3>>,
 }
 
 impl Saved for AttentionSaved {
     fn bytes(&self) -> usize {
         let tensors = self.qkv.iter().flatten().chain(&self.mixed);
-        tensors.map(bytes_of).sum()
+        tensors.map(Stored::bytes).sum()
     }
 }
 
@@ -141,11 +142,7 @@ impl Attention {
         mask: &Mask,
         seed: Seed,
     ) -> Tensor<3> {
-        let nothing = LayerCall {
-            mask,
-            seed,
-            wants_input: false,
-        };
+        let nothing = LayerCall::forward(mask, seed);
         self.record_from(queries, keys, &nothing).0
     }
 
@@ -168,9 +165,11 @@ impl Attention {
             call.mask,
             self.drawn(call.seed),
         );
-        let kept = self.output.needs_input().then(|| mixed.clone());
+        let needs = self.output.needs_input();
+        let kept = needs.then(|| call.keep.store(mixed.clone()));
+        let qkv = raw.or_else(|| self.pulls_core(call).then_some(qkv));
         let saved = AttentionSaved {
-            qkv: raw.or_else(|| self.pulls_core(call).then_some(qkv)),
+            qkv: qkv.map(|qkv| qkv.map(|x| call.keep.store(x))),
             mixed: kept,
         };
         (self.output.forward(mixed), saved)
@@ -188,9 +187,13 @@ impl Attention {
     ) -> Option<[Tensor<3>; 2]> {
         let [batch, queries, _] = cotangent.dims();
         let cotangent = rows(cotangent);
-        self.output
-            .pull_parameters(saved.mixed.map(rows), cotangent.clone(), gradients);
+        self.output.pull_parameters(
+            saved.mixed.map(|x| rows(x.load())),
+            cotangent.clone(),
+            gradients,
+        );
         let raw = saved.qkv.filter(|_| self.pulls_core(call))?;
+        let raw = raw.map(Stored::load);
         let [_, keys, _] = raw[1].dims();
         let mixed = sequences(self.output.pull_input(cotangent), [batch, queries]);
         let cotangents = pull_attend(
@@ -252,7 +255,7 @@ impl Attention {
         LayerCost {
             forward_flops: forward + 2 * core + self.output.forward_flops(from),
             backward_flops: self.output.pull_flops(from, pulls_core) + inner,
-            saved_bytes: bytes(qkv.chain(mixed)),
+            saved_bytes: call.keep.bytes(elements(qkv.chain(mixed))),
         }
     }
 
@@ -347,12 +350,9 @@ impl Layer for Attention {
     }
 
     fn trains(&self) -> bool {
-        let nothing = LayerCall {
-            mask: &Mask::default(),
-            seed: Seed::evaluation(),
-            wants_input: false,
-        };
-        self.output.trains() || self.pulls_core(&nothing)
+        let nothing = &Mask::default();
+        let call = LayerCall::forward(nothing, Seed::evaluation());
+        self.output.trains() || self.pulls_core(&call)
     }
 
     fn cost(&self, [batch, tokens, _]: [usize; 3], call: &LayerCall<'_>) -> LayerCost {

@@ -6,13 +6,14 @@ use burn::{
 };
 use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
-    Streams, bytes_of, parameters,
+    Streams, parameters,
 };
 use kernels::Mask;
+use precision::Stored;
 
 use crate::{
     Activation, Attention, AttentionConfig, Branch, BranchEnd, BranchSaved, LayerCall, LayerNorm,
-    Mlp, NormOrder, attention::AttentionSaved, layer::bytes, mlp::MlpSaved,
+    Mlp, NormOrder, attention::AttentionSaved, layer::elements, mlp::MlpSaved,
 };
 
 /// Sizes of a [`Block`].
@@ -91,10 +92,10 @@ pub struct Block {
 
 /// What a [`Block`] keeps.
 pub struct BlockSaved {
-    input: Option<Tensor<3>>,
+    input: Option<Stored<3>>,
     attention: BranchSaved<AttentionSaved>,
     /// Between the branches, where it is not made again from the first one's sum.
-    middle: Option<Tensor<3>>,
+    middle: Option<Stored<3>>,
     mlp: BranchSaved<MlpSaved>,
     mask: Mask,
 }
@@ -102,7 +103,7 @@ pub struct BlockSaved {
 impl Saved for BlockSaved {
     fn bytes(&self) -> usize {
         let tensors = [&self.input, &self.middle].into_iter().flatten();
-        tensors.map(bytes_of).sum::<usize>() + self.attention.bytes() + self.mlp.bytes()
+        tensors.map(Stored::bytes).sum::<usize>() + self.attention.bytes() + self.mlp.bytes()
     }
 }
 
@@ -154,6 +155,7 @@ impl Block {
             mask,
             seed: call.seed.child(0),
             wants_input: call.wants.has(HIDDEN),
+            keep: call.keep,
         }
     }
 
@@ -163,6 +165,7 @@ impl Block {
             mask,
             seed: call.seed,
             wants_input: self.pulls_middle(call),
+            keep: call.keep,
         }
     }
 }
@@ -170,11 +173,7 @@ impl Block {
 impl Forward for Block {
     fn forward(&self, input: State, seed: Seed) -> State {
         let mask = self.attention.mask(input.mask("mask"));
-        let call = LayerCall {
-            mask: &mask,
-            seed: seed.child(0),
-            wants_input: false,
-        };
+        let call = LayerCall::forward(&mask, seed.child(0));
         input.map_hidden(|x| {
             let middle = self.attention_branch(seed).forward(x, &call);
             self.mlp_branch(seed).forward(middle, &call)
@@ -193,9 +192,11 @@ impl Segment for Block {
         let mask = self.attention.mask(input.mask("mask"));
         let (first, second) = (self.attention_branch(call.seed), self.mlp_branch(call.seed));
         let x = input.take_hidden();
-        let kept = first.needs_input(call.wants.has(HIDDEN)).then(|| x.clone());
+        let needs = first.needs_input(call.wants.has(HIDDEN));
+        let kept = needs.then(|| call.keep.store(x.clone()));
         let (middle, attention) = first.record(x, &Self::attention_call(call, &mask));
-        let kept_middle = self.keeps_middle(call).then(|| middle.clone());
+        let keeps = self.keeps_middle(call);
+        let kept_middle = keeps.then(|| call.keep.store(middle.clone()));
         let (output, mlp) = second.record(middle, &self.mlp_call(call, &mask));
         let saved = BlockSaved {
             input: kept,
@@ -219,12 +220,14 @@ impl Segment for Block {
             return Streams::default();
         };
         let mask = &saved.mask;
-        let middle = saved.middle.or_else(|| first.output(&saved.attention));
+        let middle = saved.middle.map(Stored::load);
+        let middle = middle.or_else(|| first.output(&saved.attention));
         let mlp_call = self.mlp_call(call, mask);
         let pulled = second.pull(middle, saved.mlp, cotangent, &mlp_call, gradients);
         let pulled = pulled.and_then(|middle| {
             let call = Self::attention_call(call, mask);
-            first.pull(saved.input, saved.attention, middle, &call, gradients)
+            let input = saved.input.map(Stored::load);
+            first.pull(input, saved.attention, middle, &call, gradients)
         });
         pulled.map(Streams::hidden).unwrap_or_default()
     }
@@ -246,7 +249,7 @@ impl Segment for Block {
             output: input.clone(),
             forward_flops: attention.forward_flops + mlp.forward_flops,
             backward_flops: mlp.backward_flops + pulled,
-            saved_bytes: bytes(kept.into_iter().chain(middle))
+            saved_bytes: call.keep.bytes(elements(kept.into_iter().chain(middle)))
                 + attention.saved_bytes
                 + mlp.saved_bytes,
         }

@@ -1,9 +1,10 @@
 //! A residual branch: a norm, a layer, and their sum with the input.
 
 use burn::{module::Param, tensor::Tensor};
-use checkpointing::{Gradients, Saved, Seed, bytes_of, is_trainable};
+use checkpointing::{Gradients, Saved, Seed, is_trainable};
+use precision::Stored;
 
-use crate::{Layer, LayerCall, LayerCost, LayerNorm, dropout::dropout, layer::bytes};
+use crate::{Layer, LayerCall, LayerCost, LayerNorm, dropout::dropout, layer::elements};
 
 /// Where a block normalises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,15 +43,15 @@ pub struct BranchEnd<'a> {
 pub struct BranchSaved<S> {
     layer: S,
     /// What the layer gave, where a LayerScale trains.
-    output: Option<Tensor<3>>,
+    output: Option<Stored<3>>,
     /// The sum before a norm after it.
-    sum: Option<Tensor<3>>,
+    sum: Option<Stored<3>>,
 }
 
 impl<S: Saved> Saved for BranchSaved<S> {
     fn bytes(&self) -> usize {
         let tensors = [&self.output, &self.sum].into_iter().flatten();
-        self.layer.bytes() + tensors.map(bytes_of).sum::<usize>()
+        self.layer.bytes() + tensors.map(Stored::bytes).sum::<usize>()
     }
 }
 
@@ -133,11 +134,12 @@ impl<L: Layer> Branch<'_, L> {
             NormOrder::Post => x.clone(),
         };
         let (output, layer) = self.layer.record(input, &self.inner(call));
-        let kept = self.end.needs_output().then(|| output.clone());
+        let needs = self.end.needs_output();
+        let kept = needs.then(|| call.keep.store(output.clone()));
         let sum = x + self.end.forward(output);
         let (output, sum) = match self.order {
             NormOrder::Pre => (sum, None),
-            NormOrder::Post => (self.norm.forward(sum.clone()), Some(sum)),
+            NormOrder::Post => (self.norm.forward(sum.clone()), Some(call.keep.store(sum))),
         };
         let saved = BranchSaved {
             layer,
@@ -149,8 +151,8 @@ impl<L: Layer> Branch<'_, L> {
 
     /// What [`forward`](Self::forward) gave, again from what is kept, where a norm follows the sum.
     pub(crate) fn output(&self, saved: &BranchSaved<L::Saved>) -> Option<Tensor<3>> {
-        let sum = saved.sum.as_ref()?;
-        Some(self.norm.forward(sum.clone()))
+        let sum = saved.sum.clone()?;
+        Some(self.norm.forward(sum.load()))
     }
 
     /// The cotangent of the input, if it is wanted. `x` is the input, given where it is needed.
@@ -166,9 +168,11 @@ impl<L: Layer> Branch<'_, L> {
         let inner = self.inner(call);
         let cotangent = match sum {
             None => cotangent,
-            Some(sum) => self.norm.pull(sum, cotangent, None, gradients),
+            Some(sum) => self.norm.pull(sum.load(), cotangent, None, gradients),
         };
-        let branch = self.end.pull(output, cotangent.clone(), gradients);
+        let branch = self
+            .end
+            .pull(output.map(Stored::load), cotangent.clone(), gradients);
         let needed = self.layer.needs_input().then_some(x.clone()).flatten();
         match self.order {
             NormOrder::Pre => {
@@ -189,7 +193,7 @@ impl<L: Layer> Branch<'_, L> {
         let output = self.end.needs_output().then_some(shape);
         let sum = (self.order == NormOrder::Post).then_some(shape);
         let kept = LayerCost {
-            saved_bytes: bytes(output.into_iter().chain(sum)),
+            saved_bytes: call.keep.bytes(elements(output.into_iter().chain(sum))),
             ..LayerCost::default()
         };
         self.layer.cost(shape, &self.inner(call)) + kept

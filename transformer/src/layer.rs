@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use checkpointing::{Gradients, Saved, Seed};
 use kernels::Mask;
+use precision::Format;
 
 /// With what a layer is recorded and pulled back: the same for both.
 #[derive(Clone, Copy, Debug)]
@@ -13,6 +14,20 @@ pub struct LayerCall<'a> {
     pub seed: Seed,
     /// Whether the cotangent of the input is wanted.
     pub wants_input: bool,
+    /// The number format of what is kept.
+    pub keep: Format,
+}
+
+impl<'a> LayerCall<'a> {
+    /// A call of which no pullback follows that anybody reads.
+    pub fn forward(mask: &'a Mask, seed: Seed) -> Self {
+        Self {
+            mask,
+            seed,
+            wants_input: false,
+            keep: Format::F32,
+        }
+    }
 }
 
 /// A map of tokens that knows its pullback. It does not keep its input: whoever composes layers keeps it, or computes it
@@ -73,12 +88,12 @@ impl std::ops::Add for LayerCost {
     }
 }
 
-/// The bytes of float32 tensors of these shapes.
-pub(crate) fn bytes(shapes: impl IntoIterator<Item = [usize; 3]>) -> usize {
+/// The elements of tensors of these shapes.
+pub(crate) fn elements(shapes: impl IntoIterator<Item = [usize; 3]>) -> usize {
     let elements = shapes
         .into_iter()
         .map(|shape| shape.iter().product::<usize>());
-    4 * elements.sum::<usize>()
+    elements.sum()
 }
 
 /// `[batch, tokens, width] -> [batch * tokens, width]`.

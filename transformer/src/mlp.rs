@@ -4,12 +4,13 @@ use burn::{
     module::Module,
     tensor::{Device, Tensor},
 };
-use checkpointing::{Gradients, Saved, bytes_of};
+use checkpointing::{Gradients, Saved};
 use peft::{Linear, LinearConfig};
+use precision::Stored;
 
 use crate::{
     Activation, Layer, LayerCall, LayerCost,
-    layer::{bytes, rows, sequences},
+    layer::{elements, rows, sequences},
 };
 
 /// `fc2(act(fc1(x)))`.
@@ -24,11 +25,11 @@ pub struct Mlp {
 }
 
 /// What an [`Mlp`] keeps: the values before its activation.
-pub struct MlpSaved(Option<Tensor<2>>);
+pub struct MlpSaved(Option<Stored<2>>);
 
 impl Saved for MlpSaved {
     fn bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, bytes_of)
+        self.0.as_ref().map_or(0, Stored::bytes)
     }
 }
 
@@ -74,7 +75,7 @@ impl Layer for Mlp {
         let hidden = self.fc1.forward(rows(x));
         let (active, hidden) = if self.keeps_hidden(call) {
             let (active, hidden) = self.activation.forward_keeping(hidden);
-            (active, Some(hidden))
+            (active, Some(call.keep.store(hidden)))
         } else {
             (self.activation.forward(hidden), None)
         };
@@ -93,11 +94,11 @@ impl Layer for Mlp {
         let [batch, tokens, _] = cotangent.dims();
         let cotangent = rows(cotangent);
         if !self.pulls_hidden(call) {
-            let active = saved.0.map(|hidden| self.activation.forward(hidden));
+            let active = saved.0.map(|hidden| self.activation.forward(hidden.load()));
             self.fc2.pull_parameters(active, cotangent, gradients);
             return None;
         }
-        let hidden = saved.0.expect("kept where it is pulled back");
+        let hidden = saved.0.expect("kept where it is pulled back").load();
         let active = self.fc2.pull_input(cotangent.clone());
         let (active, hidden) = self.activation.pull(hidden, active);
         self.fc2.pull_parameters(Some(active), cotangent, gradients);
@@ -124,7 +125,9 @@ impl Layer for Mlp {
         LayerCost {
             forward_flops: first.forward_flops(rows) + second.forward_flops(rows),
             backward_flops: second.pull_flops(rows, pulls) + if pulls { first_pull } else { 0 },
-            saved_bytes: bytes(self.keeps_hidden(call).then_some(hidden)),
+            saved_bytes: call
+                .keep
+                .bytes(elements(self.keeps_hidden(call).then_some(hidden))),
         }
     }
 }

@@ -3,14 +3,15 @@
 use burn::tensor::{Bool, IndexingUpdateOp, Int, Tensor};
 use checkpointing::{
     Call, Chain, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
-    Streams, bytes_of, parameters,
+    Streams, parameters,
 };
 use kernels::Mask;
+use precision::Stored;
 
 use crate::{
     Block, BranchSaved, Layer, LayerCall, NormOrder,
     attention::AttentionSaved,
-    layer::{bytes, rows, sequences},
+    layer::{elements, rows, sequences},
     mlp::MlpSaved,
 };
 
@@ -47,12 +48,12 @@ pub struct PooledBlock<'a>(pub &'a Block);
 
 /// What a [`PooledBlock`] keeps.
 pub struct PooledBlockSaved {
-    input: Option<Tensor<3>>,
+    input: Option<Stored<3>>,
     attention: AttentionSaved,
     /// What attention gave, where a LayerScale trains.
-    output: Option<Tensor<3>>,
+    output: Option<Stored<3>>,
     /// The sum of the first branch.
-    sum: Option<Tensor<3>>,
+    sum: Option<Stored<3>>,
     mlp: BranchSaved<MlpSaved>,
     token: PooledToken,
     mask: Mask,
@@ -61,7 +62,7 @@ pub struct PooledBlockSaved {
 impl Saved for PooledBlockSaved {
     fn bytes(&self) -> usize {
         let tensors = [&self.input, &self.output, &self.sum].into_iter().flatten();
-        let tensors: usize = tensors.map(bytes_of).sum();
+        let tensors: usize = tensors.map(Stored::bytes).sum();
         tensors + self.attention.bytes() + self.mlp.bytes()
     }
 }
@@ -98,11 +99,8 @@ impl PooledBlock<'_> {
 
 impl Forward for PooledBlock<'_> {
     fn forward(&self, input: State, seed: Seed) -> State {
-        let call = Call {
-            seed,
-            wants: &checkpointing::Wants::nothing(),
-        };
-        self.record(input, &call).0
+        let nothing = checkpointing::Wants::nothing();
+        self.record(input, &Call::new(seed, &nothing)).0
     }
 }
 
@@ -119,7 +117,7 @@ impl Segment for PooledBlock<'_> {
         let first = block.attention_branch(call.seed);
         let x = input.take_hidden();
         let needs = first.needs_input(call.wants.has(HIDDEN));
-        let kept = needs.then(|| x.clone());
+        let kept = needs.then(|| call.keep.store(x.clone()));
         let tokens = if self.is_pre() {
             block.attention_norm.forward(x.clone())
         } else {
@@ -128,9 +126,11 @@ impl Segment for PooledBlock<'_> {
         let inner = self.attention_call(call, &mask);
         let queries = token.pick(tokens.clone());
         let (output, attention) = block.attention.record_from(queries, tokens, &inner);
-        let kept_output = first.end.needs_output().then(|| output.clone());
+        let needs = first.end.needs_output();
+        let kept_output = needs.then(|| call.keep.store(output.clone()));
         let sum = token.pick(x) + first.end.forward(output);
-        let kept_sum = self.keeps_sum(call).then(|| sum.clone());
+        let keeps = self.keeps_sum(call);
+        let kept_sum = keeps.then(|| call.keep.store(sum.clone()));
         let middle = if self.is_pre() {
             sum
         } else {
@@ -163,7 +163,7 @@ impl Segment for PooledBlock<'_> {
         };
         let (token, mask) = (&saved.token, &saved.mask);
         let norm = &block.attention_norm;
-        let (middle, sum) = match (self.is_pre(), saved.sum) {
+        let (middle, sum) = match (self.is_pre(), saved.sum.map(Stored::load)) {
             (true, sum) => (sum, None),
             (false, sum) => (sum.clone().map(|sum| norm.forward(sum)), sum),
         };
@@ -178,12 +178,12 @@ impl Segment for PooledBlock<'_> {
             Some(sum) => norm.pull(sum, middle, None, gradients),
         };
         let first = block.attention_branch(call.seed);
-        let branch = first.end.pull(saved.output, middle.clone(), gradients);
-        let inputs = saved
-            .input
-            .clone()
-            .filter(|_| block.attention.needs_input());
-        let inputs = inputs.map(|x| {
+        let branch = first
+            .end
+            .pull(saved.output.map(Stored::load), middle.clone(), gradients);
+        let input = saved.input.map(Stored::load);
+        let needed = input.clone().filter(|_| block.attention.needs_input());
+        let inputs = needed.map(|x| {
             let tokens = if self.is_pre() { norm.forward(x) } else { x };
             [token.pick(tokens.clone()), tokens]
         });
@@ -193,7 +193,7 @@ impl Segment for PooledBlock<'_> {
         let Some([queries, tokens]) = pulled else {
             return Streams::default();
         };
-        let pulled = match saved.input {
+        let pulled = match input {
             Some(x) if self.is_pre() => {
                 let residual = token.put(x.zeros_like(), middle);
                 let normed = token.put(tokens, queries);
@@ -233,7 +233,7 @@ impl Segment for PooledBlock<'_> {
             output: input.clone().without(POOLED).with_stream(HIDDEN, one),
             forward_flops: attention.forward_flops + mlp.forward_flops,
             backward_flops: mlp.backward_flops + pulled,
-            saved_bytes: bytes(shapes.into_iter().flatten())
+            saved_bytes: call.keep.bytes(elements(shapes.into_iter().flatten()))
                 + attention.saved_bytes
                 + mlp.saved_bytes,
         }

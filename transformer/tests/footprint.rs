@@ -5,6 +5,7 @@ use std::alloc::System;
 use burn::tensor::{Device, Distribution, Tensor};
 use checkpointing::{Chain, HIDDEN, Pass, Policy, Seed, State, check, forward};
 use kernels::flops_of;
+use precision::Format;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use transformer::{AttentionConfig, Block, BlockConfig, NormOrder, push_blocks};
 
@@ -40,16 +41,18 @@ fn held_bytes_and_operations_are_as_predicted() {
                 .map(|block| check::with_trainable(block.clone(), |path| path.ends_with("bias")))
                 .collect();
             for (name, blocks) in [("all", all), ("half frozen", halves), ("biases", biases)] {
-                for policy in [
-                    Policy::StoreAll,
-                    Policy::EveryCut,
-                    Policy::Every(2),
-                    Policy::Nested(4, 2),
+                for (policy, format) in [
+                    (Policy::StoreAll, Format::F32),
+                    (Policy::StoreAll, Format::Bf16),
+                    (Policy::EveryCut, Format::F32),
+                    (Policy::Every(2), Format::F16),
+                    (Policy::Nested(4, 2), Format::F32),
                 ] {
                     for wants in [true, false] {
                         let mut chain = Chain::new();
                         push_blocks(&mut chain, &blocks, false);
                         let schedule = policy.schedule(chain.len());
+                        let schedule = schedule.with_kept_in(format).with_cuts_in(format);
                         let mut pass = Pass::new(&schedule, Seed::new(1));
                         if wants {
                             pass = pass.wanting(HIDDEN);
@@ -74,7 +77,7 @@ fn held_bytes_and_operations_are_as_predicted() {
                         let held = live - cotangent_bytes;
                         let predicted = footprint.held_bytes as f64;
                         println!(
-                            "{shape:?} {order:?} {name} {policy:?} {wants}: {held} bytes, \
+                            "{shape:?} {order:?} {name} {policy:?} {format} {wants}: {held} bytes, \
                              predicted {predicted}"
                         );
                         assert!((held - predicted).abs() <= 0.03 * predicted + 4096.0);
@@ -88,5 +91,5 @@ fn held_bytes_and_operations_are_as_predicted() {
             }
         }
     }
-    assert_eq!(cases, 3 * 2 * 3 * 4 * 2);
+    assert_eq!(cases, 3 * 2 * 3 * 5 * 2);
 }

@@ -75,10 +75,7 @@ fn every_block_is_autodiffs_and_costs_what_it_says() {
         for (freezing, block) in freezings(&shaken(config.init(&device))) {
             for wants in [Wants::hidden(), Wants::nothing()] {
                 println!("{name}, {freezing}, {wants:?}");
-                let call = Call {
-                    seed: Seed::new(3),
-                    wants: &wants,
-                };
+                let call = Call::new(Seed::new(3), &wants);
                 check_segment(&block, &input(&device), &call, 5e-6);
             }
         }
@@ -95,10 +92,7 @@ fn the_pooled_block_costs_what_it_says() {
         for (freezing, block) in freezings(&shaken(config.init(&device))) {
             for wants in [Wants::hidden(), Wants::nothing()] {
                 println!("{name}, {freezing}, {wants:?}");
-                let call = Call {
-                    seed: Seed::new(3),
-                    wants: &wants,
-                };
+                let call = Call::new(Seed::new(3), &wants);
                 let (_, pulled, gradients) = check_costs(&PooledBlock(&block), &input, &call);
                 assert_eq!(pulled.get(HIDDEN).is_some(), wants.has(HIDDEN));
                 let trained = checkpointing::trainable_parameters(&block);

@@ -7,10 +7,10 @@ use burn::{
 };
 use checkpointing::{
     Call, Chain, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Pass, Passenger, Policy,
-    Saved, Scope, Seed, Segment, Slot, State, Streams, bytes_of, check, forward, is_trainable,
-    parameters,
+    Saved, Scope, Seed, Segment, Slot, State, Streams, check, forward, is_trainable, parameters,
 };
 use kernels::flops_of;
+use precision::Stored;
 use transformer::{
     Attention, AttentionConfig, AttentionSaved, Block, BlockConfig, Layer, LayerCall, LayerNorm,
     Mask,
@@ -35,16 +35,16 @@ struct GatedCross {
 }
 
 struct GatedSaved {
-    hidden: Tensor<3>,
-    features: Tensor<3>,
+    hidden: Stored<3>,
+    features: Stored<3>,
     attention: AttentionSaved,
-    output: Tensor<3>,
+    output: Stored<3>,
 }
 
 impl Saved for GatedSaved {
     fn bytes(&self) -> usize {
         let tensors = [&self.hidden, &self.features, &self.output];
-        tensors.into_iter().map(bytes_of).sum::<usize>() + self.attention.bytes()
+        tensors.into_iter().map(Stored::bytes).sum::<usize>() + self.attention.bytes()
     }
 }
 
@@ -65,11 +65,12 @@ impl GatedCross {
         self.gate.val().tanh().unsqueeze()
     }
 
-    fn layer<'a>(seed: Seed, mask: &'a Mask) -> LayerCall<'a> {
+    fn layer<'a>(call: &Call<'_>, mask: &'a Mask) -> LayerCall<'a> {
         LayerCall {
             mask,
-            seed,
+            seed: call.seed,
             wants_input: true,
+            keep: call.keep,
         }
     }
 }
@@ -101,14 +102,14 @@ impl Segment for GatedCross {
         let (hidden, features) = (input.take_hidden(), input.stream(FEATURES));
         let mask = Mask::default();
         let normed = self.norm.forward(hidden.clone());
-        let layer = Self::layer(call.seed, &mask);
+        let layer = Self::layer(call, &mask);
         let (output, attention) = self.attention.record_from(normed, features.clone(), &layer);
         let sum = hidden.clone() + output.clone() * self.gate();
         let saved = GatedSaved {
-            hidden,
-            features,
+            hidden: call.keep.store(hidden),
+            features: call.keep.store(features),
             attention,
-            output,
+            output: call.keep.store(output),
         };
         (input.with_stream(HIDDEN, sum), saved)
     }
@@ -123,20 +124,19 @@ impl Segment for GatedCross {
         let cotangent = cotangents.take(HIDDEN).expect("it is the only one");
         gradients.give(&self.gate, || {
             let slope = self.gate.val().tanh().powf_scalar(2.0).neg() + 1.0;
-            (cotangent.clone() * saved.output).sum() * slope
+            (cotangent.clone() * saved.output.load()).sum() * slope
         });
         let mask = Mask::default();
-        let normed = self.norm.forward(saved.hidden.clone());
-        let inputs = Some([normed, saved.features]);
-        let layer = Self::layer(call.seed, &mask);
+        let hidden = saved.hidden.load();
+        let normed = self.norm.forward(hidden.clone());
+        let inputs = Some([normed, saved.features.load()]);
+        let layer = Self::layer(call, &mask);
         let mixed = cotangent.clone() * self.gate();
         let pulled = self
             .attention
             .pull_from(inputs, saved.attention, mixed, &layer, gradients);
         let [queries, keys] = pulled.expect("it is wanted");
-        let hidden = self
-            .norm
-            .pull(saved.hidden, queries, Some(cotangent), gradients);
+        let hidden = self.norm.pull(hidden, queries, Some(cotangent), gradients);
         Streams::hidden(hidden).with(FEATURES, keys)
     }
 
@@ -144,13 +144,16 @@ impl Segment for GatedCross {
         let [batch, queries, width] = input.stream(HIDDEN);
         let [_, keys, context] = input.stream(FEATURES);
         let mask = Mask::default();
-        let layer = Self::layer(call.seed, &mask);
+        let layer = Self::layer(call, &mask);
         let cost = self.attention.cost_from(batch, [queries, keys], &layer);
         Cost {
             output: input.clone(),
             forward_flops: cost.forward_flops,
             backward_flops: cost.backward_flops,
-            saved_bytes: cost.saved_bytes + 4 * batch * (2 * queries * width + keys * context),
+            saved_bytes: cost.saved_bytes
+                + call
+                    .keep
+                    .bytes(batch * (2 * queries * width + keys * context)),
         }
     }
 }
@@ -485,9 +488,6 @@ fn the_gated_segment_is_autodiffs() {
     let segment = GatedCross::new(&device);
     assert!(is_trainable(&segment.gate) && segment.attention.needs_input());
     let wants = [HIDDEN, FEATURES].into_iter().collect();
-    let call = Call {
-        seed: Seed::new(2),
-        wants: &wants,
-    };
+    let call = Call::new(Seed::new(2), &wants);
     check::check_segment(&segment, &state, &call, 5e-6);
 }

@@ -6,9 +6,10 @@ use burn::{
 };
 use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
-    Streams, bytes_of, is_trainable, parameters, product_flops,
+    Streams, is_trainable, parameters, product_flops,
 };
 use peft::{Linear, LinearConfig};
+use precision::Stored;
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use transformer::LayerNorm;
@@ -166,12 +167,12 @@ pub struct PatchEmbedSaved {
     /// The caller's pictures.
     pixels: Tensor<4>,
     /// The sum before the norm.
-    sum: Option<Tensor<3>>,
+    sum: Option<Stored<3>>,
 }
 
 impl Saved for PatchEmbedSaved {
     fn bytes(&self) -> usize {
-        self.sum.as_ref().map_or(0, bytes_of)
+        self.sum.as_ref().map_or(0, Stored::bytes)
     }
 }
 
@@ -202,7 +203,10 @@ impl Segment for PatchEmbed {
         let sum = self.sum(pixels.clone(), call.seed);
         let (hidden, sum) = match &self.norm {
             None => (sum, None),
-            Some(norm) => (norm.forward(sum.clone()), self.trains().then_some(sum)),
+            Some(norm) => {
+                let hidden = norm.forward(sum.clone());
+                (hidden, self.trains().then(|| call.keep.store(sum)))
+            }
         };
         let output = input.without("pixels").with_stream(HIDDEN, hidden);
         (output, PatchEmbedSaved { pixels, sum })
@@ -219,7 +223,7 @@ impl Segment for PatchEmbed {
             return Streams::default();
         };
         let cotangent = match (&self.norm, saved.sum) {
-            (Some(norm), Some(sum)) => norm.pull(sum, cotangent, None, gradients),
+            (Some(norm), Some(sum)) => norm.pull(sum.load(), cotangent, None, gradients),
             _ => cotangent,
         };
         if !self.trains_sum() {
@@ -278,7 +282,7 @@ impl Segment for PatchEmbed {
             forward_flops: self.patches.forward_flops(batch * count) + resampled,
             backward_flops: self.patches.pull_flops(batch * count, false) + positions,
             saved_bytes: if keeps {
-                4 * hidden.iter().product::<usize>()
+                call.keep.bytes(hidden.iter().product())
             } else {
                 0
             },

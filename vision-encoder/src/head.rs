@@ -6,9 +6,10 @@ use burn::{
 };
 use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
-    Streams, bytes_of, is_trainable, parameters,
+    Streams, Wants, is_trainable, parameters,
 };
 use peft::{Linear, LinearConfig};
+use precision::Stored;
 use transformer::{
     Attention, AttentionConfig, AttentionSaved, Branch, BranchEnd, BranchSaved, Layer, LayerCall,
     LayerCost, LayerNorm, Mask, Mlp, MlpSaved, NormOrder, POOLED,
@@ -69,12 +70,13 @@ impl AttentionPool {
     }
 
     /// The calls of attention and of the MLP.
-    fn calls<'m>(&self, mask: &'m Mask, seed: Seed, wants_input: bool) -> [LayerCall<'m>; 2] {
+    fn calls<'m>(&self, mask: &'m Mask, call: &Call<'_>, wants_input: bool) -> [LayerCall<'m>; 2] {
         let from_attention = wants_input || is_trainable(&self.probe);
         [from_attention, from_attention || self.attention.trains()].map(|wants_input| LayerCall {
             mask,
-            seed,
+            seed: call.seed,
             wants_input,
+            keep: call.keep,
         })
     }
 
@@ -82,17 +84,17 @@ impl AttentionPool {
     fn record(
         &self,
         hidden: Tensor<3>,
-        seed: Seed,
+        call: &Call<'_>,
         wants: bool,
     ) -> (Tensor<3>, AttentionPoolSaved) {
         let mask = Mask::default();
-        let [first, second] = self.calls(&mask, seed, wants);
+        let [first, second] = self.calls(&mask, call, wants);
         let [batch, _, _] = hidden.dims();
         let (pooled, attention) = self
             .attention
             .record_from(self.probes(batch), hidden, &first);
         let needs = self.branch().needs_input(second.wants_input);
-        let kept = needs.then(|| pooled.clone());
+        let kept = needs.then(|| call.keep.store(pooled.clone()));
         let (output, mlp) = self.branch().record(pooled, &second);
         let saved = AttentionPoolSaved {
             attention,
@@ -108,15 +110,16 @@ impl AttentionPool {
         hidden: Option<Tensor<3>>,
         saved: AttentionPoolSaved,
         cotangent: Tensor<3>,
-        seed: Seed,
+        call: &Call<'_>,
         wants: bool,
         gradients: &mut Gradients,
     ) -> Option<Tensor<3>> {
         let mask = Mask::default();
-        let [first, second] = self.calls(&mask, seed, wants);
+        let [first, second] = self.calls(&mask, call, wants);
         let [batch, _, _] = cotangent.dims();
         let branch = self.branch();
-        let pooled = branch.pull(saved.pooled, saved.mlp, cotangent, &second, gradients)?;
+        let pooled = saved.pooled.map(Stored::load);
+        let pooled = branch.pull(pooled, saved.mlp, cotangent, &second, gradients)?;
         let inputs = hidden.map(|hidden| [self.probes(batch), hidden]);
         let attention = &self.attention;
         let pulled = attention.pull_from(inputs, saved.attention, pooled, &first, gradients);
@@ -128,9 +131,14 @@ impl AttentionPool {
         wants.then_some(hidden)
     }
 
-    fn cost(&self, [batch, tokens, d_model]: [usize; 3], wants: bool) -> LayerCost {
+    fn cost(
+        &self,
+        [batch, tokens, d_model]: [usize; 3],
+        call: &Call<'_>,
+        wants: bool,
+    ) -> LayerCost {
         let mask = Mask::default();
-        let [first, second] = self.calls(&mask, Seed::evaluation(), wants);
+        let [first, second] = self.calls(&mask, call, wants);
         let one = [batch, 1, d_model];
         let mut attention = self.attention.cost_from(batch, [1, tokens], &first);
         if !second.wants_input {
@@ -138,7 +146,7 @@ impl AttentionPool {
         }
         let kept = LayerCost {
             saved_bytes: if self.branch().needs_input(second.wants_input) {
-                4 * batch * d_model
+                call.keep.bytes(batch * d_model)
             } else {
                 0
             },
@@ -151,13 +159,13 @@ impl AttentionPool {
 /// What an [`AttentionPool`] keeps.
 pub struct AttentionPoolSaved {
     attention: AttentionSaved,
-    pooled: Option<Tensor<3>>,
+    pooled: Option<Stored<3>>,
     mlp: BranchSaved<MlpSaved>,
 }
 
 impl AttentionPoolSaved {
     fn bytes(&self) -> usize {
-        let pooled = self.pooled.as_ref().map_or(0, bytes_of);
+        let pooled = self.pooled.as_ref().map_or(0, Stored::bytes);
         self.attention.bytes() + pooled + self.mlp.bytes()
     }
 }
@@ -210,7 +218,9 @@ impl VisionHead {
     /// The pooled token before the projection, `[batch, 1, d_model]`.
     pub fn pool(&self, hidden: Tensor<3>, seed: Seed) -> Tensor<3> {
         let tokens = self.tokens(self.pick(hidden));
-        self.normed(self.mix(tokens, seed, false).0)
+        let nothing = Wants::nothing();
+        let call = Call::new(seed, &nothing);
+        self.normed(self.mix(tokens, &call, false).0)
     }
 
     /// What is read of the hidden states: the class token where that is pooled, or all.
@@ -236,13 +246,13 @@ impl VisionHead {
     fn mix(
         &self,
         tokens: Tensor<3>,
-        seed: Seed,
+        call: &Call<'_>,
         wants: bool,
     ) -> (Tensor<3>, Option<AttentionPoolSaved>) {
         let [batch, count, d_model] = tokens.dims();
         match (self.pooling, &self.attention_pool) {
             (Pooling::Attention, Some(pool)) => {
-                let (pooled, saved) = pool.record(tokens, seed, wants);
+                let (pooled, saved) = pool.record(tokens, call, wants);
                 (pooled, Some(saved))
             }
             (Pooling::Average, _) => {
@@ -319,17 +329,17 @@ pub struct VisionHeadSaved {
     /// Of the hidden states.
     shape: [usize; 3],
     /// What is read of them.
-    tokens: Option<Tensor<3>>,
+    tokens: Option<Stored<3>>,
     pool: Option<AttentionPoolSaved>,
     /// What is pooled, where it is none of the tokens.
-    mixed: Option<Tensor<3>>,
+    mixed: Option<Stored<3>>,
 }
 
 impl Saved for VisionHeadSaved {
     fn bytes(&self) -> usize {
         let tensors = [&self.tokens, &self.mixed].into_iter().flatten();
         let pool = self.pool.as_ref().map_or(0, AttentionPoolSaved::bytes);
-        tensors.map(bytes_of).sum::<usize>() + pool
+        tensors.map(Stored::bytes).sum::<usize>() + pool
     }
 }
 
@@ -352,11 +362,12 @@ impl Segment for VisionHead {
         let hidden = input.take_hidden();
         let shape = hidden.dims();
         let tokens = self.pick(hidden);
-        let kept = self.needs_tokens(wants).then(|| tokens.clone());
+        let needs = self.needs_tokens(wants);
+        let kept = needs.then(|| call.keep.store(tokens.clone()));
         let normed = self.tokens(tokens);
-        let (mixed, pool) = self.mix(normed, call.seed, self.pulls_tokens(wants));
+        let (mixed, pool) = self.mix(normed, call, self.pulls_tokens(wants));
         let keeps = self.mixes() && self.needs_mixed(wants);
-        let kept_mixed = keeps.then(|| mixed.clone());
+        let kept_mixed = keeps.then(|| call.keep.store(mixed.clone()));
         let output = self.projected(self.normed(mixed));
         let saved = VisionHeadSaved {
             shape,
@@ -378,9 +389,10 @@ impl Segment for VisionHead {
         let Some(mut cotangent) = cotangents.take(HIDDEN) else {
             return Streams::default();
         };
-        let tokens = saved.tokens;
+        let tokens = saved.tokens.map(Stored::load);
         let again = || tokens.clone().map(|tokens| self.tokens(tokens));
-        let mixed = saved.mixed.or_else(|| again().filter(|_| !self.mixes()));
+        let mixed = saved.mixed.map(Stored::load);
+        let mixed = mixed.or_else(|| if self.mixes() { None } else { again() });
         if let Some(projection) = &self.projection {
             let [batch, count, width] = cotangent.dims();
             let rows: Tensor<2> = cotangent.reshape([batch * count, width]);
@@ -403,9 +415,10 @@ impl Segment for VisionHead {
         let read = self.shape_read(saved.shape);
         let pulled = match (saved.pool, &self.attention_pool) {
             (Some(saved), Some(pool)) => {
-                let hidden = again().filter(|_| pool.attention.needs_input());
+                let needs = pool.attention.needs_input();
+                let hidden = if needs { again() } else { None };
                 let wants = self.pulls_tokens(wants);
-                pool.pull(hidden, saved, cotangent, call.seed, wants, gradients)
+                pool.pull(hidden, saved, cotangent, call, wants, gradients)
             }
             _ if self.pooling == Pooling::Average => Some(self.spread_mean(cotangent, read)),
             _ => Some(cotangent),
@@ -432,7 +445,7 @@ impl Segment for VisionHead {
         let wants = call.wants.has(HIDDEN);
         let read @ [batch, count, d_model] = self.shape_read(input.stream(HIDDEN));
         let pool = self.attention_pool.as_ref().map(|pool| {
-            let mut cost = pool.cost(read, self.pulls_tokens(wants));
+            let mut cost = pool.cost(read, call, self.pulls_tokens(wants));
             if !self.pulls_mixed(wants) {
                 cost.backward_flops = 0;
             }
@@ -448,7 +461,7 @@ impl Segment for VisionHead {
             (self.mixes() && self.needs_mixed(wants)).then_some(mixed),
         ];
         let kept = kept.into_iter().flatten();
-        let kept: usize = kept.map(|shape| 4 * shape.iter().product::<usize>()).sum();
+        let kept: usize = kept.map(|shape| shape.iter().product::<usize>()).sum();
         let pulls = self.pulls_normed(wants);
         Cost {
             output: input
@@ -458,7 +471,7 @@ impl Segment for VisionHead {
             forward_flops: pool.forward_flops + projection.map_or(0, |map| map.forward_flops(rows)),
             backward_flops: pool.backward_flops
                 + projection.map_or(0, |map| map.pull_flops(rows, pulls)),
-            saved_bytes: kept + pool.saved_bytes,
+            saved_bytes: call.keep.bytes(kept) + pool.saved_bytes,
         }
     }
 }

@@ -69,10 +69,7 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
     let _alone = testing::alone();
     let device = testing::device();
     let nothing = Wants::nothing();
-    let call = Call {
-        seed: Seed::new(5),
-        wants: &nothing,
-    };
+    let call = Call::new(Seed::new(5), &nothing);
     for (name, tower) in towers(&device) {
         // Of the size it was made for, and of another, whose positions are resampled.
         for [height, width] in [[8, 8], [12, 8]] {
@@ -97,10 +94,7 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
         for (freezing, head) in freezings(&tower.head) {
             for wants in [Wants::hidden(), Wants::nothing()] {
                 println!("{name}, {freezing}, {wants:?}");
-                let call = Call {
-                    seed: Seed::new(5),
-                    wants: &wants,
-                };
+                let call = Call::new(Seed::new(5), &wants);
                 check_segment(&head, &input, &call, 1e-5);
             }
         }

@@ -86,10 +86,7 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     let input = State::hidden(x.clone().reshape([args.batch, TOKENS, WIDTH]));
     let shape = [args.batch, TOKENS, WIDTH];
     let wants = Wants::hidden();
-    let call = Call {
-        seed: Seed::evaluation(),
-        wants: &wants,
-    };
+    let call = Call::new(Seed::evaluation(), &wants);
     run.time("block", &shape, || {
         drop(block.forward(input.clone(), Seed::evaluation()));
     });
