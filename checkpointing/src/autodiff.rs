@@ -14,7 +14,8 @@ use crate::{
 /// `sum(output * cotangent)`.
 ///
 /// It is for segments that have no closed form yet, and what closed forms are tested by. Its graph holds the weights as
-/// they were, and its size is not known: what it says of its bytes and operations leaves them out.
+/// they were, and its size is not known: what it says of its bytes and operations leaves them out, and its footprint takes
+/// the streams to keep their shapes.
 #[derive(Clone, Debug)]
 pub struct Autodiff<S>(pub S);
 
@@ -114,8 +115,10 @@ impl<S: Forward + Module + 'static> Segment for Autodiff<S> {
     }
 
     fn cost(&self, input: &Outline, _call: &Call<'_>) -> Cost {
+        let shapes = self.reads().iter().map(|name| input.stream(*name));
+        let elements = shapes.map(|shape| shape.iter().product::<usize>());
         Cost {
-            saved_bytes: 4 * input.stream_elements(),
+            saved_bytes: 4 * elements.sum::<usize>(),
             ..Cost::free(input.clone())
         }
     }

@@ -50,6 +50,11 @@ impl Place<'_> {
         (state, result)
     }
 
+    pub(crate) fn reads(&self) -> impl Iterator<Item = Slot> {
+        let names = self.link.reads().iter();
+        names.map(|name| self.scope.resolve(name))
+    }
+
     pub(crate) fn writes(&self) -> impl Iterator<Item = Slot> {
         let names = self.link.writes().iter();
         names.map(|name| self.scope.resolve(name))
@@ -89,9 +94,14 @@ impl<'a> Chain<'a> {
     /// Runs `f`, in which nobody has to ask which parameters train.
     pub(crate) fn knowing<T>(&self, f: impl FnOnce() -> T) -> T {
         let ask = || {
-            let parameters = self.places.iter().flat_map(|place| place.link.parameters());
-            let trains = parameters.map(|parameter| (parameter.id, parameter.trains));
-            Arc::new(forget_once(|| trains.collect()))
+            let mut trainable = Trainable::new();
+            forget_once(|| {
+                let places = self.places.iter();
+                for parameter in places.flat_map(|place| place.link.parameters()) {
+                    *trainable.entry(parameter.id).or_default() |= parameter.trains;
+                }
+            });
+            Arc::new(trainable)
         };
         knowing(self.trainable.get_or_init(ask), f)
     }
@@ -114,6 +124,12 @@ impl<'a> Chain<'a> {
     /// The parameters of all segments, in order; a tied weight has an entry for each of its places.
     pub fn parameters(&self) -> Vec<Parameter> {
         self.knowing(|| self.places.iter().flat_map(Place::parameters).collect())
+    }
+
+    /// The streams that some of the segments read.
+    pub(crate) fn reads(&self, segments: Range<usize>) -> BTreeSet<Slot> {
+        let places = self.places[segments].iter();
+        places.flat_map(Place::reads).collect()
     }
 
     /// Runs some of the segments and keeps nothing. Segment `i` is seeded by `seed.child(i)`, wherever the chain is
@@ -210,7 +226,11 @@ impl Walk<'_> {
         if start == segments.end {
             return;
         }
-        self.footprint.held_bytes += cut.bytes(self.outline.stream_elements());
+        let reads = self.chain.reads(start..segments.end);
+        let streams = self.outline.streams.iter();
+        let held = streams.filter(|(slot, _)| reads.contains(slot));
+        let elements = held.map(|(_, shape)| shape.iter().product::<usize>());
+        self.footprint.held_bytes += cut.bytes(elements.sum());
         let flops: Vec<u64> = (start..segments.end)
             .map(|place| self.cost(place, Format::F32).forward_flops)
             .collect();
@@ -242,6 +262,8 @@ fn recomputed(
 /// What is decided about a pass before it runs.
 pub(crate) struct Plan {
     pub(crate) range: Range<usize>,
+    /// The input's streams whose cotangents are wanted.
+    pub(crate) input: BTreeSet<Slot>,
     /// For each segment, the cotangents it is to give.
     pub(crate) wants: Vec<Wants>,
     /// For each segment, whether anything reads its pullback.
@@ -260,6 +282,7 @@ impl Plan {
         let mut wanted: BTreeSet<Slot> = pass.wants.iter().copied().collect();
         let mut plan = Self {
             range,
+            input: wanted.clone(),
             wants: Vec::with_capacity(chain.len()),
             records: Vec::with_capacity(chain.len()),
             complete_at: HashMap::new(),

@@ -52,14 +52,6 @@ impl Outline {
     pub fn passenger(&self, slot: impl Into<Slot>) -> Option<&[usize]> {
         self.passengers.get(&slot.into()).map(Vec::as_slice)
     }
-
-    /// The elements of all streams.
-    pub fn stream_elements(&self) -> usize {
-        self.streams
-            .values()
-            .map(|shape| shape.iter().product::<usize>())
-            .sum()
-    }
 }
 
 /// What a segment costs for one state.
@@ -96,37 +88,15 @@ pub fn product_flops([m, k, n]: [usize; 3]) -> u64 {
 impl Outline {
     /// As `State::enter`.
     pub(crate) fn enter(&mut self, scope: &Scope) -> Self {
-        let mut local = Self::default();
-        let own = |slot: &Slot| slot.scope == scope.name();
-        for (slot, shape) in self.streams.extract_if(.., |slot, _| own(slot)) {
-            local.streams.insert(slot.name.into(), shape);
+        Self {
+            streams: scope.enter(&mut self.streams),
+            passengers: scope.enter(&mut self.passengers),
         }
-        for (slot, shape) in self.passengers.extract_if(.., |slot, _| own(slot)) {
-            local.passengers.insert(slot.name.into(), shape);
-        }
-        for (name, slot) in scope.borrowed() {
-            let stream = self.streams.get(&slot).copied();
-            local
-                .streams
-                .extend(stream.map(|shape| (name.into(), shape)));
-            let passenger = self.passengers.get(&slot).cloned();
-            local
-                .passengers
-                .extend(passenger.map(|shape| (name.into(), shape)));
-        }
-        local
     }
 
     /// As `State::leave`.
     pub(crate) fn leave(&mut self, scope: &Scope, local: Self) {
-        let is_borrowed = |slot: &Slot| scope.borrowed().any(|(name, _)| name == slot.name);
-        let streams = local.streams.into_iter();
-        let streams = streams.filter(|(slot, _)| !is_borrowed(slot));
-        self.streams
-            .extend(streams.map(|(slot, shape)| (scope.resolve(slot.name), shape)));
-        let passengers = local.passengers.into_iter();
-        let passengers = passengers.filter(|(slot, _)| !is_borrowed(slot));
-        self.passengers
-            .extend(passengers.map(|(slot, shape)| (scope.resolve(slot.name), shape)));
+        scope.leave(&mut self.streams, local.streams);
+        scope.leave(&mut self.passengers, local.passengers);
     }
 }

@@ -1,6 +1,9 @@
 //! Forward through a chain, and its pullback.
 
-use std::{collections::BTreeMap, ops::Range};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+};
 
 use burn::tensor::Tensor;
 use precision::{Format, Stored};
@@ -66,15 +69,16 @@ enum Item {
     },
 }
 
-/// A state whose streams are kept in a number format.
+/// A state of which some streams are kept, in a number format.
 struct StoredState {
     streams: Vec<(Slot, Stored<3>)>,
     passengers: BTreeMap<Slot, Passenger>,
 }
 
 impl StoredState {
-    fn store(state: &State, format: Format) -> Self {
+    fn store(state: &State, reads: &BTreeSet<Slot>, format: Format) -> Self {
         let streams = state.streams.iter();
+        let streams = streams.filter(|(slot, _)| reads.contains(slot));
         Self {
             streams: streams
                 .map(|(slot, stream)| (slot, format.store(stream.clone())))
@@ -114,7 +118,7 @@ pub struct Pullback {
 ///
 /// # Panics
 ///
-/// Panics if the schedule was made for a chain of another length.
+/// Panics if the schedule was made for a chain of another length, or if the segments to run are not of this chain.
 pub fn forward(chain: &Chain<'_>, pass: &Pass<'_>, input: State) -> (State, Pullback) {
     chain.knowing(|| {
         let mut pullback = Pullback {
@@ -146,10 +150,11 @@ impl Pullback {
                 _ if segments.is_empty() => {}
                 How::Keep(format) => state = self.keep(chain, segments, *format, state),
                 How::Recompute { cut, by } => {
+                    let reads = chain.reads(segments.clone());
                     self.items.push(Item::Cut {
                         segments: segments.clone(),
                         schedule: by.clone(),
-                        cut: StoredState::store(&state, *cut),
+                        cut: StoredState::store(&state, &reads, *cut),
                     });
                     state = chain.run(segments, state, self.seed);
                 }
@@ -195,6 +200,7 @@ impl Pullback {
     /// Begins to pull back the cotangents of the output's streams.
     pub fn start(self, cotangents: Streams) -> Backward {
         Backward {
+            next: self.plan.range.end,
             pullback: self,
             cotangents,
         }
@@ -219,6 +225,8 @@ pub struct Pulled {
 /// the parameters that are complete.
 pub struct Backward {
     pullback: Pullback,
+    /// The segment before which nothing is pulled back yet.
+    next: usize,
     cotangents: Streams,
 }
 
@@ -229,7 +237,8 @@ pub struct Stepped {
     pub segment: usize,
     /// What it adds to the gradients.
     pub gradients: Gradients,
-    /// The parameters whose gradients are complete now, in a fixed order: of a tied weight that of its first place.
+    /// The parameters whose gradients are complete now, in a fixed order: of a tied weight that of its first place. One that
+    /// no cotangent reached has none.
     pub complete: Vec<Parameter>,
 }
 
@@ -238,7 +247,7 @@ impl Backward {
     ///
     /// # Panics
     ///
-    /// Panics if the chain is another than was recorded.
+    /// Panics if segments of the chain are of other types than those that were recorded.
     pub fn step(&mut self, chain: &Chain<'_>) -> Option<Stepped> {
         chain.knowing(|| self.take_step(chain))
     }
@@ -265,6 +274,8 @@ impl Backward {
         keep: Format,
         held: Box<dyn Held>,
     ) -> Stepped {
+        self.pass_by(chain, index + 1);
+        self.next = index;
         let (place, plan) = (&chain.places[index], &self.pullback.plan);
         let mut local = Streams::default();
         for (name, slot) in place.link.writes().iter().zip(place.writes()) {
@@ -294,9 +305,12 @@ impl Backward {
         }
     }
 
-    /// The cotangents of the input's streams, once no step is left.
-    pub fn into_cotangents(self) -> Streams {
-        self.cotangents
+    /// Passes by the segments from `start` on that were not recorded: cotangents of what they wrote end there.
+    fn pass_by(&mut self, chain: &Chain<'_>, start: usize) {
+        let places = &chain.places[start..self.next.max(start)];
+        for slot in places.iter().flat_map(|place| place.writes()) {
+            self.cotangents.take(slot);
+        }
     }
 
     /// Takes all steps that are left.
@@ -305,8 +319,12 @@ impl Backward {
         while let Some(stepped) = self.step(chain) {
             gradients.merge(stepped.gradients);
         }
+        self.pass_by(chain, self.pullback.plan.range.start);
+        let wanted = &self.pullback.plan.input;
+        let cotangents = self.cotangents.into_iter();
+        let cotangents = cotangents.filter(|(slot, _)| wanted.contains(slot));
         Pulled {
-            cotangents: self.cotangents,
+            cotangents: cotangents.collect(),
             gradients,
         }
     }

@@ -1,5 +1,7 @@
 //! The parameters of a module by path.
 
+use std::collections::HashSet;
+
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
     tensor::{Device, Tensor},
@@ -14,7 +16,7 @@ pub struct Parameter {
     pub path: String,
     /// What it is known by. Two places of one id are one tied weight.
     pub id: ParamId,
-    /// Whether it trains.
+    /// Whether it trains; a tied weight does if any place of it does.
     pub trains: bool,
     /// Its shape.
     pub shape: Vec<usize>,
@@ -34,6 +36,11 @@ pub fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
     module.visit(&mut visitor);
     if let Some(device) = visitor.asked_on {
         forget_graphs(&device);
+    }
+    let trained = visitor.found.iter().filter(|found| found.trains);
+    let trained: HashSet<ParamId> = trained.map(|found| found.id).collect();
+    for found in &mut visitor.found {
+        found.trains = trained.contains(&found.id);
     }
     visitor.found
 }
@@ -84,7 +91,7 @@ mod tests {
         let paths: Vec<&str> = found.iter().map(|found| found.path.as_str()).collect();
         assert_eq!(paths, ["0.weight", "0.bias", "1.weight", "1.bias"]);
         assert_eq!(found[0].id, found[2].id);
-        assert_eq!([found[0].trains, found[2].trains], [true, false]);
+        assert_eq!([found[0].trains, found[2].trains], [true, true]);
         assert_eq!(
             (found[0].shape.as_slice(), found[0].elements()),
             (&[2, 3][..], 6)

@@ -1,5 +1,7 @@
 //! Which slots of a state a segment sees.
 
+use std::collections::BTreeMap;
+
 use crate::Slot;
 
 /// A part of a model, whose segments see the slots of that part alone, and what they borrow from others by name.
@@ -27,6 +29,23 @@ impl Scope {
     /// The part's name.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Takes out of `all` what its segments see, under their own names. What is borrowed stays there, too.
+    pub(crate) fn enter<T: Clone>(&self, all: &mut BTreeMap<Slot, T>) -> BTreeMap<Slot, T> {
+        let own = all.extract_if(.., |slot, _| slot.scope == self.name);
+        let mut local: BTreeMap<Slot, T> = own.map(|(slot, x)| (slot.name.into(), x)).collect();
+        for (name, slot) in self.borrowed() {
+            local.extend(all.get(&slot).map(|x| (name.into(), x.clone())));
+        }
+        local
+    }
+
+    /// Puts back what its segments give; what is borrowed is not theirs to write.
+    pub(crate) fn leave<T>(&self, all: &mut BTreeMap<Slot, T>, local: BTreeMap<Slot, T>) {
+        let is_borrowed = |slot: &Slot| self.borrowed().any(|(name, _)| name == slot.name);
+        let local = local.into_iter().filter(|(slot, _)| !is_borrowed(slot));
+        all.extend(local.map(|(slot, x)| (self.resolve(slot.name), x)));
     }
 
     pub(crate) fn borrowed(&self) -> impl Iterator<Item = (&'static str, Slot)> {

@@ -118,14 +118,15 @@ impl Streams {
         self.0.is_empty()
     }
 
-    /// The bytes of the elements.
-    pub fn bytes(&self) -> usize {
-        self.0.values().map(bytes_of).sum()
-    }
-
     fn map(self, f: impl Fn(Tensor<3>) -> Tensor<3>) -> Self {
         let mapped = self.0.into_iter();
         Self(mapped.map(|(slot, tensor)| (slot, f(tensor))).collect())
+    }
+}
+
+impl FromIterator<(Slot, Tensor<3>)> for Streams {
+    fn from_iter<I: IntoIterator<Item = (Slot, Tensor<3>)>>(streams: I) -> Self {
+        Self(streams.into_iter().collect())
     }
 }
 
@@ -279,51 +280,22 @@ impl State {
         outline
     }
 
-    /// What a segment of `scope` sees, under its own names. Borrowed slots stay here, too.
+    /// What a segment of `scope` sees.
     pub(crate) fn enter(&mut self, scope: &Scope) -> State {
-        let mut local = State::default();
-        let own = |slot: &Slot| slot.scope == scope.name();
-        let slots: Vec<Slot> = self.streams.0.keys().copied().filter(own).collect();
-        for slot in slots {
-            let stream = self.streams.take(slot);
-            local
-                .streams
-                .0
-                .extend(stream.map(|x| (Slot::from(slot.name), x)));
+        State {
+            streams: Streams(scope.enter(&mut self.streams.0)),
+            passengers: scope.enter(&mut self.passengers),
         }
-        let slots: Vec<Slot> = self.passengers.keys().copied().filter(own).collect();
-        for slot in slots {
-            let passenger = self.passengers.remove(&slot);
-            local
-                .passengers
-                .extend(passenger.map(|x| (Slot::from(slot.name), x)));
-        }
-        for (name, slot) in scope.borrowed() {
-            let stream = self.streams.get(slot).cloned();
-            local.streams.0.extend(stream.map(|x| (name.into(), x)));
-            let passenger = self.passengers.get(&slot).cloned();
-            local.passengers.extend(passenger.map(|x| (name.into(), x)));
-        }
-        local
     }
 
     /// Takes back what a segment of `scope` gives.
     pub(crate) fn leave(&mut self, scope: &Scope, local: State) {
-        let is_borrowed = |slot: &Slot| scope.borrowed().any(|(name, _)| name == slot.name);
-        for (slot, stream) in local.streams {
-            if !is_borrowed(&slot) {
-                self.streams.0.insert(scope.resolve(slot.name), stream);
-            }
-        }
-        for (slot, passenger) in local.passengers {
-            if !is_borrowed(&slot) {
-                self.passengers.insert(scope.resolve(slot.name), passenger);
-            }
-        }
+        scope.leave(&mut self.streams.0, local.streams.0);
+        scope.leave(&mut self.passengers, local.passengers);
     }
 
     /// Moves everything onto the autodiff device.
-    pub(crate) fn lift(self) -> Self {
+    pub fn lift(self) -> Self {
         self.map_device(true)
     }
 

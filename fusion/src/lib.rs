@@ -10,5 +10,5 @@ mod step;
 
 pub use config::{DualConfig, DualKeys, FusionError, MAX_PARAMETERS};
 pub use dual::DualEncoder;
-pub use normalise::{normalise, pull_normalise};
+pub use normalise::normalise;
 pub use step::{Batch, StepConfig, StepOutput, contrastive_step};

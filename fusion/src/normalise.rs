@@ -17,7 +17,7 @@ pub fn normalise(features: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
 
 /// The cotangent of the features, from that of the unit-length ones. Shapes: `[batch, d_joint]`,
 /// norms `[batch, 1]`.
-pub fn pull_normalise(unit: Tensor<2>, norms: Tensor<2>, cotangent: Tensor<2>) -> Tensor<2> {
+pub(crate) fn pull_normalise(unit: Tensor<2>, norms: Tensor<2>, cotangent: Tensor<2>) -> Tensor<2> {
     let along = (unit.clone() * cotangent.clone()).sum_dim(1);
     (cotangent - unit * along) / norms
 }

@@ -14,7 +14,7 @@ use vision_encoder::VisionEncoder;
 use crate::{
     DualEncoder,
     loss::{ContrastiveLoss, LogitMap, LossAndGrads, Tiling},
-    normalise, pull_normalise,
+    normalise::{normalise, pull_normalise},
 };
 
 /// Pictures and captions that belong together, row by row.
@@ -36,7 +36,8 @@ pub struct StepConfig {
     /// What is kept between forward and backward.
     pub policy: Policy,
     /// Parts of a micro-batch that are computed side by side, each by one of rayon's threads; 1 computes it as a whole,
-    /// on the thread that calls. The gradient is the same but for the order of its sums.
+    /// on the thread that calls. The gradient is the same but for the order of its sums; with dropout or patch dropout
+    /// each part draws as a micro-batch of its own.
     ///
     /// For processors: on a GPU, where Burn 0.22 has a queue for each thread, sums of what two threads computed came too
     /// early and were wrong. There it must be 1.
@@ -55,9 +56,9 @@ pub struct StepOutput {
 /// Loss and gradients of one contrastive batch, given as one or more micro-batches.
 ///
 /// All features meet in one loss, so that every pair is every other pair's negative whatever the
-/// micro-batches: with several, features are computed first without graphs, then each
-/// micro-batch runs again for its pullback (GradCache, Gao et al. 2021). The last one keeps its
-/// graphs and runs once. The parts of a micro-batch are seeded as micro-batches of their own.
+/// micro-batches: with several, features are computed first and nothing is kept, then each
+/// micro-batch runs again for its pullback (GradCache, Gao et al. 2021). The last one keeps what its
+/// pullback needs and runs once. The parts of a micro-batch are seeded as micro-batches of their own.
 ///
 /// # Panics
 ///
@@ -69,10 +70,11 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     seed: Seed,
 ) -> StepOutput {
     let towers = Towers::new(model, config.policy);
-    let states = |piece: &Piece<'_>| {
-        let Batch { pixels, ids, mask } = piece.batch();
-        [model.vision.input(pixels), model.text.input(ids, mask)]
+    let state = |piece: &Piece<'_>, side| match side {
+        0 => piece.picture(&model.vision),
+        _ => piece.caption(&model.text),
     };
+    let states = |piece: &Piece<'_>| [state(piece, 0), state(piece, 1)];
     let mut seeds = (0..).map(|place| seed.child(place));
     let micro_batches: Vec<Vec<Piece<'_>>> = micro_batches
         .iter()
@@ -84,11 +86,11 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
 
     let mut features: Vec<[Feature; 2]> = Vec::new();
     for pieces in cached {
-        features.extend(side_by_side(pieces, |_, piece| {
+        features.extend(side_by_side(pieces, |piece| {
             towers.features(states(piece), piece.seed)
         }));
     }
-    let recorded = side_by_side(last, |_, piece| towers.record(states(piece), piece.seed));
+    let recorded = side_by_side(last, |piece| towers.record(states(piece), piece.seed));
     let (recorded, recorded_pullbacks): (Vec<_>, Vec<_>) = recorded.into_iter().unzip();
     features.extend(recorded);
 
@@ -113,8 +115,8 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
         for (side, tower) in towers.0.iter().enumerate() {
             if tower.chain.trains() {
                 let again = pieces.iter().zip(&pulled);
-                let backwards = side_by_side(again, |_, (piece, pulled)| {
-                    let state = states(piece)[side].clone();
+                let backwards = side_by_side(again, |(piece, pulled)| {
+                    let state = state(piece, side);
                     let (_, pullback) = tower.record(state, piece.seed.child(side as u64));
                     pullback.start(Streams::hidden(pulled[side].clone()))
                 });
@@ -142,7 +144,7 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
 /// the order of the parts.
 fn pull_in_lockstep(chain: &Chain<'_>, mut parts: Vec<Backward>, gradients: &mut Gradients) {
     loop {
-        let stepped = side_by_side(parts.iter_mut(), |_, part| part.step(chain));
+        let stepped = side_by_side(parts.iter_mut(), |part| part.step(chain));
         if stepped.iter().all(Option::is_none) {
             return;
         }
@@ -175,34 +177,46 @@ impl<'a> Piece<'a> {
             .collect()
     }
 
-    fn batch(&self) -> Batch {
-        let Batch { pixels, ids, mask } = self.of.clone();
-        if self.rows.len() == pixels.dims()[0] {
-            return Batch { pixels, ids, mask };
+    /// Whether it is the whole micro-batch.
+    fn is_whole(&self) -> bool {
+        self.rows.len() == self.of.pixels.dims()[0]
+    }
+
+    /// What the vision tower reads of it.
+    fn picture(&self, tower: &impl VisionEncoder) -> State {
+        let pixels = self.of.pixels.clone();
+        tower.input(if self.is_whole() {
+            pixels
+        } else {
+            pixels.slice([self.rows.clone()])
+        })
+    }
+
+    /// What the text tower reads of it.
+    fn caption(&self, tower: &impl TextEncoder) -> State {
+        let (ids, mask) = (self.of.ids.clone(), self.of.mask.clone());
+        if self.is_whole() {
+            return tower.input(ids, mask);
         }
         let rows = || [self.rows.clone()];
-        Batch {
-            pixels: pixels.slice(rows()),
-            ids: ids.slice(rows()),
-            mask: mask.map(|mask| mask.slice(rows())),
-        }
+        tower.input(ids.slice(rows()), mask.map(|mask| mask.slice(rows())))
     }
 }
 
-/// `f(place, piece)` of each piece, in order.
+/// `f` of each piece, in order.
 fn side_by_side<P: Send, T: Send>(
     pieces: impl IntoIterator<Item = P>,
-    f: impl Fn(usize, P) -> T + Sync,
+    f: impl Fn(P) -> T + Send + Sync,
 ) -> Vec<T> {
-    let pieces: Vec<(usize, P)> = pieces.into_iter().enumerate().collect();
-    let run = |(place, piece)| f(place, piece);
-    match pieces.len() {
-        1 => pieces.into_iter().map(run).collect(),
-        _ => pieces.into_par_iter().with_max_len(1).map(run).collect(),
+    let pieces: Vec<P> = pieces.into_iter().collect();
+    if pieces.len() == 1 {
+        pieces.into_iter().map(f).collect()
+    } else {
+        pieces.into_par_iter().with_max_len(1).map(f).collect()
     }
 }
 
-/// A tower's features of a micro-batch, at unit length, and what they were divided by.
+/// A tower's features of a piece, at unit length, and what they were divided by.
 struct Feature {
     unit: Tensor<2>,
     norms: Tensor<2>,
@@ -217,7 +231,7 @@ impl Feature {
     }
 }
 
-/// Walks the loss's cotangents micro-batch by micro-batch.
+/// Walks the loss's cotangents piece by piece.
 struct Cotangents<'a> {
     loss: &'a LossAndGrads,
     start: usize,

@@ -1,15 +1,17 @@
 //! Micro-batches and parts of a contrastive step, with dropout and patch dropout on: the gradients are those of one graph
 //! over the same draws.
 
+use std::ops::Range;
+
 use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
     tensor::{Device, Distribution, Int, Tensor, TensorData, activation::log_softmax},
 };
-use checkpointing::{Policy, Seed, State};
-use fusion::{Batch, DualConfig, StepConfig, contrastive_step, loss::ContrastiveLoss};
-use text_encoder::{TextConfig, TextEncoder};
+use checkpointing::{Policy, Seed};
+use fusion::{Batch, DualConfig, DualEncoder, StepConfig, contrastive_step, loss::ContrastiveLoss};
+use text_encoder::{TextConfig, TextEncoder, TextTransformer};
 use transformer::Tokens;
-use vision_encoder::{VisionConfig, VisionEncoder};
+use vision_encoder::{VisionConfig, VisionEncoder, VisionTransformer};
 
 fn batch(pairs: usize, device: &Device) -> Batch {
     let ids: Vec<i64> = (0..pairs * 6)
@@ -32,46 +34,25 @@ impl ModuleVisitor for Collect<'_> {
     }
 }
 
-fn lifted(state: State) -> State {
-    let mut lifted = State::default();
-    for (slot, passenger) in state.passengers {
-        use checkpointing::Passenger::{Features, Ids, Mask, Pixels};
-        let passenger = match passenger {
-            Pixels(pixels) => Pixels(pixels.autodiff()),
-            Ids(ids) => Ids(ids.autodiff()),
-            Mask(mask) => Mask(mask.autodiff()),
-            Features(features) => Features(features.autodiff()),
-        };
-        lifted = lifted.with(slot, passenger);
-    }
-    lifted
-}
-
-#[test]
-fn micro_batches_with_dropout_give_the_gradients_of_one_graph() {
-    let device = testing::device();
-    let vision = VisionConfig {
-        patch_dropout: 0.5,
-        ..VisionConfig::clip(8, 2, 64, 2)
-    };
-    let text = TextConfig {
-        dropout: 0.2,
-        ..TextConfig::clip(30, 6, 64, 2)
-    };
-    let model = DualConfig::clip(vision, text, 16).init(&device);
-    let batches = [batch(4, &device), batch(3, &device)];
-    let seed = Seed::new(21);
-
+/// Loss and gradients by one graph over some rows of batches, seeded one by one.
+fn graph(
+    model: &DualEncoder<VisionTransformer, TextTransformer>,
+    pieces: &[(&Batch, Range<usize>)],
+    seed: Seed,
+) -> (f64, Vec<(ParamId, Tensor<1>)>) {
+    let device = pieces[0].0.pixels.device();
     let tracked = model.clone().train();
     let unit = |features: Tensor<2>| {
         let norms = (features.clone() * features.clone()).sum_dim(1).sqrt();
         features / norms
     };
     let (mut images, mut texts) = (Vec::new(), Vec::new());
-    for (i, batch) in batches.iter().enumerate() {
+    for (i, (batch, rows)) in pieces.iter().enumerate() {
         let seed = seed.child(i as u64);
-        let picture = lifted(model.vision.input(batch.pixels.clone()));
-        let caption = lifted(model.text.input(batch.ids.clone(), None));
+        let pixels = batch.pixels.clone().slice([rows.clone()]);
+        let ids = batch.ids.clone().slice([rows.clone()]);
+        let picture = model.vision.input(pixels).lift();
+        let caption = model.text.input(ids, None).lift();
         let vision = tracked.vision.chain(Tokens::Pooled);
         let text = tracked.text.chain(Tokens::Pooled);
         let image = vision.run(0..vision.len(), picture, seed.child(0));
@@ -92,22 +73,45 @@ fn micro_batches_with_dropout_give_the_gradients_of_one_graph() {
     let mut grads = loss.backward();
     let mut collect = Collect(&mut grads, Vec::new());
     tracked.visit(&mut collect);
-    let wanted = collect.1;
+    (want_loss, collect.1)
+}
 
-    for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Nested(3, 1)] {
-        let config = StepConfig {
-            loss: ContrastiveLoss::Softmax,
-            policy,
-            parts: 1,
-        };
-        let step = contrastive_step(&model, &batches, &config, seed);
-        assert!((step.loss - want_loss).abs() <= 1e-5 * want_loss);
-        assert_eq!(step.gradients.len(), wanted.len());
-        for (id, want) in &wanted {
-            let got = step.gradients.get(*id).expect("a gradient");
-            // That of a key's bias is nothing but rounding.
-            let size = testing::largest(want).max(1e-3);
-            testing::assert_within(got, want, 2e-4 * size);
+#[test]
+fn micro_batches_with_dropout_give_the_gradients_of_one_graph() {
+    let device = testing::device();
+    let vision = VisionConfig {
+        patch_dropout: 0.5,
+        ..VisionConfig::clip(8, 2, 64, 2)
+    };
+    let text = TextConfig {
+        dropout: 0.2,
+        ..TextConfig::clip(30, 6, 64, 2)
+    };
+    let model = DualConfig::clip(vision, text, 16).init(&device);
+    let batches = [batch(4, &device), batch(3, &device)];
+    let seed = Seed::new(21);
+
+    // The rows of each piece, where a batch is computed as a whole and where it is in two parts.
+    let [first, second] = &batches;
+    let wholes = vec![(first, 0..4), (second, 0..3)];
+    let halves = vec![(first, 0..2), (first, 2..4), (second, 0..1), (second, 1..3)];
+    for (parts, pieces) in [(1, wholes), (2, halves)] {
+        let (want_loss, wanted) = graph(&model, &pieces, seed);
+        for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Nested(3, 1)] {
+            let config = StepConfig {
+                loss: ContrastiveLoss::Softmax,
+                policy,
+                parts,
+            };
+            let step = contrastive_step(&model, &batches, &config, seed);
+            assert!((step.loss - want_loss).abs() <= 1e-5 * want_loss);
+            assert_eq!(step.gradients.len(), wanted.len());
+            for (id, want) in &wanted {
+                let got = step.gradients.get(*id).expect("a gradient");
+                // That of a key's bias is nothing but rounding.
+                let size = testing::largest(want).max(1e-3);
+                testing::assert_within(got, want, 2e-4 * size);
+            }
         }
     }
 }

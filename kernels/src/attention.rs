@@ -19,12 +19,17 @@ use crate::{Dropout, flops::count_products, host::HostTensor};
 ///
 /// Shapes: queries `[batch, queries, d_model]`, keys and values `[batch, keys, d_model]` -> `[batch, queries, d_model]`.
 /// A dropout is drawn over `[batch, n_heads, queries, keys]`.
+///
+/// # Panics
+///
+/// Panics if shapes do not fit each other or the mask, or if the heads do not divide `d_model`.
 pub fn attend(
     qkv: [Tensor<3>; 3],
     n_heads: usize,
     mask: &Mask,
     dropout: Option<Dropout>,
 ) -> ([Tensor<3>; 3], Tensor<3>) {
+    check(&qkv, n_heads, mask);
     if !qkv.iter().all(HostTensor::opens) {
         let mixed = tensors::forward(qkv.clone(), n_heads, mask, dropout, tensors::TILE);
         return (qkv, mixed);
@@ -36,6 +41,10 @@ pub fn attend(
 }
 
 /// The cotangents of queries, keys and values for the cotangent of what was mixed. Shapes as for [`attend`].
+///
+/// # Panics
+///
+/// As [`attend`], and if the cotangent has another shape than the queries.
 pub fn pull_attend(
     qkv: [Tensor<3>; 3],
     n_heads: usize,
@@ -43,6 +52,12 @@ pub fn pull_attend(
     dropout: Option<Dropout>,
     cotangent: Tensor<3>,
 ) -> [Tensor<3>; 3] {
+    check(&qkv, n_heads, mask);
+    assert_eq!(
+        cotangent.dims(),
+        qkv[0].dims(),
+        "a cotangent for each query"
+    );
     if !qkv.iter().all(HostTensor::opens) || !HostTensor::opens(&cotangent) {
         return tensors::pull(qkv, n_heads, mask, dropout, cotangent, tensors::TILE);
     }
@@ -55,6 +70,22 @@ pub fn pull_attend(
         dropout,
         &cotangent,
     )
+}
+
+fn check([q, k, v]: &[Tensor<3>; 3], n_heads: usize, mask: &Mask) {
+    let ([batch, queries, d_model], [_, keys, _]) = (q.dims(), k.dims());
+    assert!(
+        n_heads > 0 && d_model % n_heads == 0,
+        "{n_heads} heads do not divide d_model, {d_model}"
+    );
+    for x in [k, v] {
+        assert_eq!(
+            x.dims(),
+            [batch, keys, d_model],
+            "keys and values are `[batch, keys, d_model]`"
+        );
+    }
+    mask.check(batch, [queries, keys]);
 }
 
 /// Counts `products` products of the size of the scores.
@@ -84,6 +115,9 @@ mod tests {
         let mut real = [[true; KEYS]; BATCH];
         real[0][9..].fill(false);
         real[1][2] = false;
+        let mut none = real;
+        none[1].fill(false);
+        let none = Tensor::<2, Bool>::from_data(none, device);
         let real = Tensor::<2, Bool>::from_data(real, device);
         let lengths = Tensor::<2, Int>::from_data([[4], [7]], device);
         // The picture that each text token sees, counted from 1; 0 sees none.
@@ -94,6 +128,11 @@ mod tests {
             ("causal", Mask::causal()),
             ("padded", Mask::default().with_real(Some(real.clone()))),
             ("causal and padded", Mask::causal().with_real(Some(real))),
+            (
+                "a sequence of padding",
+                Mask::default().with_real(Some(none.clone())),
+            ),
+            ("a causal one", Mask::causal().with_real(Some(none))),
             ("prefix", Mask::prefix(lengths)),
             ("pictures", Mask::pictures(last, 3)),
         ]
@@ -151,6 +190,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn without_keys_nothing_is_mixed() {
+        let device = testing::host();
+        let zeros = |tokens| Tensor::<3>::ones([2, tokens, 8], &device);
+        let qkv = [zeros(3), zeros(0), zeros(0)];
+        let (_, mixed) = attend(qkv.clone(), 2, &Mask::default(), None);
+        testing::assert_within(&mixed, &zeros(3).zeros_like(), 0.0);
+        let [q, k, v] = pull_attend(qkv, 2, &Mask::default(), None, zeros(3));
+        testing::assert_within(&q, &zeros(3).zeros_like(), 0.0);
+        assert_eq!([k.dims(), v.dims()], [[2, 0, 8]; 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "3 heads do not divide d_model, 8")]
+    fn heads_divide_the_width() {
+        let x = Tensor::<3>::ones([2, 3, 8], &testing::host());
+        attend([x.clone(), x.clone(), x], 3, &Mask::default(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "real tokens are `[batch, keys]`")]
+    fn a_mask_of_other_keys_is_refused() {
+        let x = Tensor::<3>::ones([1, 3, 8], &testing::host());
+        let real = Tensor::<2, Bool>::from_data([[true; 4]], &testing::host());
+        let mask = Mask::default().with_real(Some(real));
+        attend([x.clone(), x.clone(), x], 2, &mask, None);
     }
 
     #[test]

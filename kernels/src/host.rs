@@ -82,7 +82,7 @@ impl<const D: usize> HostTensor<D> {
     /// # Panics
     ///
     /// Panics if they are more or fewer than `shape` has.
-    pub fn with_shape<const N: usize>(&self, elements: Vec<f32>, shape: [usize; N]) -> Tensor<N> {
+    fn with_shape<const N: usize>(&self, elements: Vec<f32>, shape: [usize; N]) -> Tensor<N> {
         Tensor::from_data(TensorData::new(elements, shape), &self.device)
     }
 

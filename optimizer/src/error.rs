@@ -13,10 +13,24 @@ pub enum OptimizerError {
         message: String,
     },
     /// A group would be empty.
-    #[error("the pattern `{pattern}` matches the path of no parameter that trains")]
+    #[error(
+        "the pattern `{pattern}` matches the path of no parameter that trains; their paths begin with {known}"
+    )]
     EmptyGroup {
         /// As it was given.
         pattern: String,
+        /// How the paths begin.
+        known: String,
+    },
+    /// A group would be empty: groups before it have all that it matches.
+    #[error(
+        "all that the pattern `{pattern}` matches is in the group of `{by}` before it; put it first"
+    )]
+    ShadowedGroup {
+        /// As it was given.
+        pattern: String,
+        /// The pattern of the first of those groups.
+        by: String,
     },
     /// There is no slot of a path.
     #[error("`{path}` is no parameter that trains")]

@@ -59,19 +59,26 @@ impl Groups {
     ///
     /// # Errors
     ///
-    /// If a pattern cannot be read, or matches no parameter that trains.
+    /// If a pattern cannot be read, or if its group would be empty.
     pub fn slots<M: Module>(&self, module: &M) -> Result<Vec<Slot>, OptimizerError> {
         let found = parameters(module);
         let towers = Towers::of(&found);
         let rules = self.patterns()?;
         let mut used = vec![false; rules.len()];
+        // By rule, the one before it that took the first parameter.
+        let mut taken: Vec<Option<usize>> = vec![None; rules.len()];
         let mut slots = Vec::new();
         for (order, parameter, places) in trained(&found) {
             let path = &parameter.path;
             let matches: Vec<usize> = (0..rules.len())
                 .filter(|rule| rules[*rule].matches(path))
                 .collect();
-            matches.iter().for_each(|rule| used[*rule] = true);
+            if let Some((first, rest)) = matches.split_first() {
+                used[*first] = true;
+                for rule in rest {
+                    taken[*rule].get_or_insert(*first);
+                }
+            }
             let mut group = self.group(parameter, matches.first().map(|rule| &self.rules[*rule]));
             if let Some(decay) = self.layer_decay {
                 group.rate *= towers.factor(order, path, decay);
@@ -86,12 +93,20 @@ impl Groups {
                 format: self.format,
             });
         }
-        match used.iter().position(|used| !used) {
-            Some(rule) => Err(OptimizerError::EmptyGroup {
-                pattern: self.rules[rule].pattern.clone(),
-            }),
-            None => Ok(slots),
-        }
+        let Some(empty) = used.iter().position(|used| !used) else {
+            return Ok(slots);
+        };
+        let pattern = |rule: usize| self.rules[rule].pattern.clone();
+        Err(match taken[empty] {
+            Some(by) => OptimizerError::ShadowedGroup {
+                pattern: pattern(empty),
+                by: pattern(by),
+            },
+            None => OptimizerError::EmptyGroup {
+                pattern: pattern(empty),
+                known: beginnings(&slots),
+            },
+        })
     }
 
     fn patterns(&self) -> Result<Vec<Pattern>, OptimizerError> {
@@ -127,6 +142,19 @@ impl GroupRule {
             message: error.to_string(),
         })
     }
+}
+
+/// The first two names of all paths, each once.
+fn beginnings(slots: &[Slot]) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for slot in slots {
+        let names: Vec<&str> = slot.path.split('.').take(2).collect();
+        let name = format!("`{}`", names.join("."));
+        if !all.contains(&name) {
+            all.push(name);
+        }
+    }
+    all.join(", ")
 }
 
 /// The first place of each parameter that trains at one of its places, with its number among all places and how many it
@@ -237,6 +265,18 @@ mod tests {
     }
 
     #[test]
+    fn a_group_whose_parameters_others_have_is_told() {
+        let groups = Groups {
+            rules: vec![rule("*", 1.0, None), rule("*.bias", 2.0, None)],
+            ..Groups::default()
+        };
+        assert_eq!(
+            groups.slots(&vec![linear()]).unwrap_err().to_string(),
+            "all that the pattern `*.bias` matches is in the group of `*` before it; put it first"
+        );
+    }
+
+    #[test]
     fn a_pattern_that_matches_nothing_or_cannot_be_read_is_told() {
         let slots = |pattern: &str| {
             let rules = vec![rule(pattern, 1.0, None)];
@@ -248,7 +288,7 @@ mod tests {
         };
         assert_eq!(
             slots("wieght"),
-            "the pattern `wieght` matches the path of no parameter that trains"
+            "the pattern `wieght` matches the path of no parameter that trains; their paths begin with `weight`, `bias`"
         );
         assert!(slots("[a").starts_with("the pattern `[a` cannot be read: "));
     }

@@ -1,5 +1,7 @@
 //! The optimizers by name.
 
+use std::fmt;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -12,9 +14,18 @@ pub enum Kind {
     #[default]
     #[serde(rename = "adamw")]
     AdamW,
-    /// AdamW with update clipping, which needs no clipping of gradients.
+    /// AdamW with update clipping, which needs no clipping of gradients: set `clip_norm = 0` with it.
     #[serde(rename = "stable-adamw")]
     StableAdamW,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AdamW => "adamw",
+            Self::StableAdamW => "stable-adamw",
+        })
+    }
 }
 
 impl Kind {

@@ -16,7 +16,7 @@ pub struct Slot {
     pub places: usize,
     /// How fast it learns.
     pub group: Group,
-    /// The rank that holds its state and updates it.
+    /// The rank that holds its state and updates it: 0, as long as a run has one.
     pub owner: usize,
     /// The format of its state.
     pub format: Format,

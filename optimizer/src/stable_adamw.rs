@@ -14,7 +14,7 @@ use crate::{Group, Optimizer, State, Turn};
 pub struct StableAdamW {
     /// Decay rates of the first and second moment.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the root of the second moment; its square is the least that the rms divides by.
     pub eps: f64,
 }
 

@@ -4,8 +4,6 @@ use half::{bf16, f16, slice::HalfFloatSliceExt};
 use kernels::host::{Kernel, vectorise};
 use rayon::prelude::*;
 
-use crate::Format;
-
 /// Elements that make a task worth its overhead.
 const TASK: usize = 32 * 1024;
 
@@ -13,8 +11,6 @@ const TASK: usize = 32 * 1024;
 pub trait Half: burn::tensor::Element + Copy + Send + Sync {
     /// Zero.
     const ZERO: Self;
-    /// Its format.
-    const FORMAT: Format;
 
     /// Rounds each of `values` into `out`, of the same length.
     fn narrow_run(values: &[f32], out: &mut [Self]);
@@ -47,7 +43,6 @@ pub fn widen<E: Half>(values: &[E], out: &mut [f32]) {
 
 impl Half for bf16 {
     const ZERO: Self = Self::ZERO;
-    const FORMAT: Format = Format::Bf16;
 
     fn narrow_run(values: &[f32], out: &mut [Self]) {
         vectorise(NarrowBf16 { values, out });
@@ -60,7 +55,6 @@ impl Half for bf16 {
 
 impl Half for f16 {
     const ZERO: Self = Self::ZERO;
-    const FORMAT: Format = Format::F16;
 
     // By the processor's own instruction, where it has one.
     fn narrow_run(values: &[f32], out: &mut [Self]) {

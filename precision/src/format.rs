@@ -47,11 +47,6 @@ impl Format {
             Self::F16 => DType::F16,
         }
     }
-
-    /// The format of a type, if it is one of these.
-    pub fn of_dtype(dtype: DType) -> Option<Self> {
-        Self::ALL.into_iter().find(|format| format.dtype() == dtype)
-    }
 }
 
 impl fmt::Display for Format {
@@ -99,7 +94,6 @@ mod tests {
             let json = serde_json::to_string(&format).unwrap();
             assert_eq!(json, format!("\"{format}\""));
             assert_eq!(serde_json::from_str::<Format>(&json).unwrap(), format);
-            assert_eq!(Format::of_dtype(format.dtype()), Some(format));
         }
     }
 

@@ -7,25 +7,31 @@ use burn::tensor::{Device, Tensor};
 const SEED: u64 = 7041;
 
 /// The device that the enabled backend features choose, with its generator seeded.
+///
+/// Devices have one generator, and what a test draws is to be the same whichever tests run beside it. So a test that has
+/// asked for a device holds up all others of the process that ask, until its thread ends.
 pub fn device() -> Device {
+    wait_for_turn();
     let device = Device::default();
     device.seed(SEED);
     device
 }
 
-/// A device whose memory is the host's, whichever backend the tests run on; seeded, too.
+/// As [`device()`], and its memory is the host's whichever backend the tests run on.
 pub fn host() -> Device {
+    wait_for_turn();
     let device = Device::flex();
     device.seed(SEED);
     device
 }
 
-/// Holds up all other tests of the process that call this, until it is dropped: devices have one generator, and what a test
-/// draws is to be the same whichever tests run beside it.
-pub fn alone() -> MutexGuard<'static, ()> {
+fn wait_for_turn() {
     static TURN: Mutex<()> = Mutex::new(());
-    // A test that failed has left nothing behind.
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+    thread_local! {
+        // A test that failed has left nothing behind.
+        static HELD: MutexGuard<'static, ()> = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    }
+    HELD.with(|_| ());
 }
 
 /// The largest absolute value; zero of an empty tensor.

@@ -58,14 +58,15 @@ pub struct MlmSegment {
 
 /// What an [`MlmSegment`] keeps.
 pub struct MlmSaved {
-    hidden: Stored<2>,
+    hidden: Option<Stored<2>>,
     /// Before the activation.
-    dense: Stored<2>,
+    dense: Option<Stored<2>>,
 }
 
 impl Saved for MlmSaved {
     fn bytes(&self) -> usize {
-        self.hidden.bytes() + self.dense.bytes()
+        let tensors = [&self.hidden, &self.dense].into_iter().flatten();
+        tensors.map(Stored::bytes).sum()
     }
 }
 
@@ -98,15 +99,22 @@ impl Segment for MlmSegment {
         let hidden = input.take_hidden();
         let [batch, tokens, width] = hidden.dims();
         let hidden: Tensor<2> = hidden.reshape([batch * tokens, width]);
-        let dense = self.head.dense.forward(hidden.clone());
-        let (active, dense) = self.activation.forward_keeping(dense);
+        let [keeps_hidden, keeps_dense] = self.keeps(call.wants.has(HIDDEN));
+        let kept = keeps_hidden.then(|| call.keep.store(hidden.clone()));
+        let dense = self.head.dense.forward(hidden);
+        let (active, dense) = if keeps_dense {
+            let (active, dense) = self.activation.forward_keeping(dense);
+            (active, Some(call.keep.store(dense)))
+        } else {
+            (self.activation.forward(dense), None)
+        };
         let logits = self.logits(self.head.norm.forward(active));
         let logits = logits.reshape([batch as i32, tokens as i32, -1]);
         (
             input.with_stream(HIDDEN, logits),
             MlmSaved {
-                hidden: call.keep.store(hidden),
-                dense: call.keep.store(dense),
+                hidden: kept,
+                dense,
             },
         )
     }
@@ -124,9 +132,11 @@ impl Segment for MlmSegment {
         let [batch, tokens, vocabulary] = cotangent.dims();
         let cotangent: Tensor<2> = cotangent.reshape([batch * tokens, vocabulary]);
         let (dense, norm) = (&self.head.dense, &self.head.norm);
-        let before = saved.dense.load();
-        let active = self.activation.forward(before.clone());
         gradients.give(&self.head.bias, || column_sums(cotangent.clone()));
+        let Some(before) = saved.dense.map(Stored::load) else {
+            return Streams::default();
+        };
+        let active = self.activation.forward(before.clone());
         gradients.give(&self.decoder, || {
             product(cotangent.clone().transpose(), norm.forward(active.clone()))
         });
@@ -137,8 +147,8 @@ impl Segment for MlmSegment {
         let normed = product(cotangent, self.decoder.val());
         let active = norm.pull(active, normed, None, gradients);
         let (_, inner) = self.activation.pull(before, active);
-        let input = dense.needs_input().then(|| saved.hidden.load());
-        dense.pull_parameters(input, inner.clone(), gradients);
+        let hidden = saved.hidden.map(Stored::load);
+        dense.pull_parameters(hidden, inner.clone(), gradients);
         if !wants {
             return Streams::default();
         }
@@ -154,6 +164,7 @@ impl Segment for MlmSegment {
         let decoded = product_flops([rows, width, vocabulary]);
         let pulls = [self.pulls_decoded(wants), is_trainable(&self.decoder)];
         let products = pulls.into_iter().filter(|is_done| *is_done).count() as u64;
+        let kept = self.keeps(wants).into_iter().filter(|is_kept| *is_kept);
         let dense = if self.pulls_decoded(wants) {
             self.head.dense.pull_flops(rows, wants)
         } else {
@@ -165,12 +176,21 @@ impl Segment for MlmSegment {
                 .with_stream(HIDDEN, [batch, tokens, vocabulary]),
             forward_flops: self.head.dense.forward_flops(rows) + decoded,
             backward_flops: products * decoded + dense,
-            saved_bytes: call.keep.bytes(2 * rows * width),
+            saved_bytes: call.keep.bytes(kept.count() * rows * width),
         }
     }
 }
 
 impl MlmSegment {
+    /// Whether the pullback reads the hidden states, and what is before the activation.
+    fn keeps(&self, wants_input: bool) -> [bool; 2] {
+        let pulls = self.pulls_decoded(wants_input);
+        [
+            pulls && self.head.dense.needs_input(),
+            pulls || is_trainable(&self.decoder),
+        ]
+    }
+
     /// Whether the cotangent of what is decoded is of use.
     fn pulls_decoded(&self, wants_input: bool) -> bool {
         wants_input || self.head.dense.trains() || self.head.norm.trains()

@@ -16,9 +16,6 @@ pub trait TextEncoder: Module + ModuleDisplay + Sync {
     /// the tower reads them) to features `[batch, 1, d_output]`.
     fn chain(&self, tokens: Tokens) -> Chain<'_>;
 
-    /// Width of the features.
-    fn d_output(&self) -> usize;
-
     /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state carries it to
     /// the chain of that token as [`POOLED`].
     fn pooled(&self, input: &State) -> Option<Tensor<2, Int>>;
@@ -45,7 +42,6 @@ pub struct TextTransformer {
     pub blocks: Vec<Block>,
     /// From hidden states to features.
     pub head: TextHead,
-    d_output: usize,
 }
 
 impl TextConfig {
@@ -57,7 +53,6 @@ impl TextConfig {
                 .map(|_| self.init_block(&self.block(), device))
                 .collect(),
             head: TextHead::new(self, device),
-            d_output: self.d_output.unwrap_or(self.d_model),
         }
     }
 
@@ -93,10 +88,6 @@ impl TextEncoder for TextTransformer {
         push_blocks(&mut chain, &self.blocks, tokens == Tokens::Pooled);
         chain.push("head", &self.head);
         chain
-    }
-
-    fn d_output(&self) -> usize {
-        self.d_output
     }
 
     fn pooled(&self, input: &State) -> Option<Tensor<2, Int>> {

@@ -51,7 +51,6 @@ fn input(device: &Device) -> State {
 
 #[test]
 fn the_embedding_is_autodiffs_and_costs_what_it_says() {
-    let _alone = testing::alone();
     let device = testing::device();
     let nothing = Wants::nothing();
     let call = Call::new(Seed::new(5), &nothing);
@@ -66,7 +65,6 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
 
 #[test]
 fn every_head_is_autodiffs_and_costs_what_it_says() {
-    let _alone = testing::alone();
     let device = testing::device();
     for (name, config) in configs() {
         let tower = shaken(config.init(&device));
@@ -86,7 +84,6 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
 
 #[test]
 fn the_head_of_masked_words_is_autodiffs_and_costs_what_it_says() {
-    let _alone = testing::alone();
     let device = testing::device();
     let [.., (_, config), _] = configs();
     let tower = shaken(config.init(&device));

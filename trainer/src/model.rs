@@ -179,7 +179,8 @@ mod tests {
                 ["vision", "blocks", "0", ..] => 0.25,
                 ["text", "embed", ..] => 0.0625,
                 ["text", "blocks", "1", ..] => 0.25,
-                [_, "blocks", ..] if slot.group.rate < 1.0 => slot.group.rate,
+                ["vision", "blocks", "1", ..] | ["text", "blocks", "2", ..] => 0.5,
+                ["text", "blocks", "0", ..] => 0.125,
                 [_, "head", ..] | ["logit_scale"] => 1.0,
                 _ => panic!("{} is in no layer", slot.path),
             };

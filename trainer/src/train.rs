@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use data::{Ledger, Source};
@@ -307,6 +307,13 @@ fn optimizer(
     let kind = settings.optimizer.with(settings.betas, settings.eps);
     let mut optimizer = SlotOptimizer::new(kind, slots, state_memory(device));
     if let Some(found) = record {
+        let (was, is) = (found.state.optimizer, settings.optimizer);
+        ensure!(
+            was == is,
+            "`train.optimizer` is {is}, and the state in {} is that of {was}, whose moments mean something else; go on \
+             with {was}, or start a new run with `model.pretrained` from that record",
+            found.path.display()
+        );
         let updates = found.state.optimizer_steps;
         record::optimizer(&found.path, model, &mut optimizer, updates, device)?;
     }

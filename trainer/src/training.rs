@@ -269,6 +269,7 @@ impl Training<'_> {
             format: record::FORMAT,
             step,
             steps: self.steps,
+            optimizer: self.recipe.train.optimizer,
             optimizer_steps: trained.optimizer.steps(),
             seed: self.recipe.seed,
             position: self.position,

@@ -51,16 +51,21 @@ impl AttentionConfig {
     pub fn init(&self, device: &Device) -> Attention {
         let d_model = self.d_model;
         let d_context = self.d_context.unwrap_or(d_model);
-        // torch's MultiheadAttention: Xavier's bound for the three maps as one, `[3 d_model, d_model]`.
-        let bound = (1.5 / d_model.max(1) as f64).sqrt();
-        let xavier = Initializer::Uniform {
-            min: -bound,
-            max: bound,
+        // torch's MultiheadAttention: Xavier's bound for the three maps as one, `[3 d_model, d_model]`, or for each where
+        // the context has a width of its own.
+        let outputs = if self.d_context.is_some() {
+            d_model
+        } else {
+            3 * d_model
         };
-        let map = |d_input| {
+        let map = |d_input: usize| {
+            let bound = (6.0 / (d_input + outputs).max(1) as f64).sqrt();
             LinearConfig::new(d_input, d_model)
                 .with_bias(self.qkv_bias)
-                .with_initializer(xavier.clone())
+                .with_initializer(Initializer::Uniform {
+                    min: -bound,
+                    max: bound,
+                })
                 .init(device)
         };
         let norm = || {
@@ -177,6 +182,9 @@ impl Attention {
 
     /// The cotangents of queries and keys as they were given, if they are wanted. `inputs` are these, given where
     /// [`needs_input`](Layer::needs_input) says so.
+    ///
+    /// Shapes: inputs and results `[batch, queries, d_model]` and `[batch, keys, d_context]`, cotangent
+    /// `[batch, queries, d_model]`.
     pub fn pull_from(
         &self,
         inputs: Option<[Tensor<3>; 2]>,
@@ -196,14 +204,17 @@ impl Attention {
         let raw = raw.map(Stored::load);
         let [_, keys, _] = raw[1].dims();
         let mixed = sequences(self.output.pull_input(cotangent), [batch, queries]);
+        // Where there is no norm, the cotangents take the place of queries, keys and values.
+        let before = [(&self.query_norm, &raw[0]), (&self.key_norm, &raw[1])];
+        let before = before.map(|(norm, x)| Some((norm.as_ref()?, x.clone())));
         let cotangents = pull_attend(
-            self.normed(raw.clone()),
+            self.normed(raw),
             self.n_heads,
             call.mask,
             self.drawn(call.seed),
             mixed,
         );
-        let [q, k, v] = self.pull_norms(raw, cotangents, gradients).map(rows);
+        let [q, k, v] = self.pull_norms(before, cotangents, gradients).map(rows);
         let [from, to] = match inputs {
             None => [None, None],
             Some(inputs) => inputs.map(|x| Some(rows(x))),
@@ -290,24 +301,21 @@ impl Attention {
         [normed(&self.query_norm, q), normed(&self.key_norm, k), v]
     }
 
+    /// Through the norms, given with the queries and keys before them.
     fn pull_norms(
         &self,
-        [q, k, _]: [Tensor<3>; 3],
-        [q_cotangent, k_cotangent, v_cotangent]: [Tensor<3>; 3],
+        [q_norm, k_norm]: [Option<(&LayerNorm, Tensor<3>)>; 2],
+        [q, k, v]: [Tensor<3>; 3],
         gradients: &mut Gradients,
     ) -> [Tensor<3>; 3] {
-        let mut pull = |norm: &Option<LayerNorm>, x: Tensor<3>, cotangent: Tensor<3>| match norm {
+        let mut pull = |norm: Option<(&LayerNorm, Tensor<3>)>, cotangent| match norm {
             None => cotangent,
-            Some(norm) => {
+            Some((norm, x)) => {
                 let cotangent = self.heads(cotangent);
                 self.merge(norm.pull(self.heads(x), cotangent, None, gradients))
             }
         };
-        [
-            pull(&self.query_norm, q, q_cotangent),
-            pull(&self.key_norm, k, k_cotangent),
-            v_cotangent,
-        ]
+        [pull(q_norm, q), pull(k_norm, k), v]
     }
 
     /// `[batch, tokens, d_model] -> [batch, tokens, n_heads, d_head]`.

@@ -141,12 +141,21 @@ impl Block {
         call.wants.has(HIDDEN) || self.attention_branch(call.seed).trains()
     }
 
-    /// Whether the pullback reads the state between the branches from where it is kept.
+    /// Whether the pullback of the MLP's branch reads the state between the branches.
+    pub(crate) fn needs_middle(&self, call: &Call<'_>) -> bool {
+        let second = self.mlp_branch(call.seed);
+        second.needs_input(self.pulls_middle(call))
+    }
+
+    /// Whether it is kept, and not made again.
     pub(crate) fn keeps_middle(&self, call: &Call<'_>) -> bool {
-        let needs = self
-            .mlp_branch(call.seed)
-            .needs_input(self.pulls_middle(call));
-        needs && self.norm_order == NormOrder::Pre
+        self.needs_middle(call) && self.norm_order == NormOrder::Pre
+    }
+
+    /// Whether the sum before the first of two norms after the branches is kept.
+    pub(crate) fn keeps_sum(&self, call: &Call<'_>) -> bool {
+        let needs = self.pulls_middle(call) || self.needs_middle(call);
+        needs && self.norm_order == NormOrder::Post
     }
 
     /// The call of the branch of attention.
@@ -194,7 +203,10 @@ impl Segment for Block {
         let x = input.take_hidden();
         let needs = first.needs_input(call.wants.has(HIDDEN));
         let kept = needs.then(|| call.keep.store(x.clone()));
-        let (middle, attention) = first.record(x, &Self::attention_call(call, &mask));
+        let (middle, mut attention) = first.record(x, &Self::attention_call(call, &mask));
+        if !self.keeps_sum(call) {
+            attention.sum = None;
+        }
         let keeps = self.keeps_middle(call);
         let kept_middle = keeps.then(|| call.keep.store(middle.clone()));
         let (output, mlp) = second.record(middle, &self.mlp_call(call, &mask));
@@ -220,8 +232,11 @@ impl Segment for Block {
             return Streams::default();
         };
         let mask = &saved.mask;
-        let middle = saved.middle.map(Stored::load);
-        let middle = middle.or_else(|| first.output(&saved.attention));
+        let middle = if self.norm_order == NormOrder::Post && self.needs_middle(call) {
+            first.output(&saved.attention)
+        } else {
+            saved.middle.map(Stored::load)
+        };
         let mlp_call = self.mlp_call(call, mask);
         let pulled = second.pull(middle, saved.mlp, cotangent, &mlp_call, gradients);
         let pulled = pulled.and_then(|middle| {
@@ -237,7 +252,10 @@ impl Segment for Block {
         let (first, second) = (self.attention_branch(call.seed), self.mlp_branch(call.seed));
         let mask = Mask::default();
         let mlp = second.cost(shape, &self.mlp_call(call, &mask));
-        let attention = first.cost(shape, &Self::attention_call(call, &mask));
+        let mut attention = first.cost(shape, &Self::attention_call(call, &mask));
+        if self.norm_order == NormOrder::Post && !self.keeps_sum(call) {
+            attention.saved_bytes -= call.keep.bytes(elements([shape]));
+        }
         let pulled = if self.pulls_middle(call) {
             attention.backward_flops
         } else {

@@ -45,7 +45,7 @@ pub struct BranchSaved<S> {
     /// What the layer gave, where a LayerScale trains.
     output: Option<Stored<3>>,
     /// The sum before a norm after it.
-    sum: Option<Stored<3>>,
+    pub(crate) sum: Option<Stored<3>>,
 }
 
 impl<S: Saved> Saved for BranchSaved<S> {

@@ -24,9 +24,7 @@ pub use kernels::{Activation, Mask};
 pub use layer::{Layer, LayerCall, LayerCost};
 pub use mlp::{Mlp, MlpSaved};
 pub use norm::LayerNorm;
-pub use pooled::{
-    POOLED, PooledBlock, PooledBlockSaved, PooledToken, Tokens, pick_token, push_blocks,
-};
+pub use pooled::{POOLED, PooledBlock, PooledBlockSaved, PooledToken, Tokens, push_blocks};
 pub use vocabulary_loss::{
     VocabularyHead, VocabularyLoss, VocabularyWants, vocabulary_cross_entropy,
 };

@@ -47,11 +47,6 @@ impl Mlp {
         }
     }
 
-    /// The activation between the two maps.
-    pub fn activation(&self) -> Activation {
-        self.activation
-    }
-
     /// Whether the cotangent of the hidden values is of use.
     fn pulls_hidden(&self, call: &LayerCall<'_>) -> bool {
         self.fc1.trains() || call.wants_input

@@ -55,8 +55,9 @@ pub struct PooledBlockSaved {
     /// The sum of the first branch.
     sum: Option<Stored<3>>,
     mlp: BranchSaved<MlpSaved>,
-    token: PooledToken,
-    mask: Mask,
+    /// The caller's passengers.
+    passengers: State,
+    tokens: usize,
 }
 
 impl Saved for PooledBlockSaved {
@@ -69,8 +70,7 @@ impl Saved for PooledBlockSaved {
 
 impl PooledBlock<'_> {
     /// The place of the pooled token, and what it sees.
-    fn token(&self, input: &State) -> (PooledToken, Mask) {
-        let [_, tokens, _] = input.stream(HIDDEN).dims();
+    fn token(&self, input: &State, tokens: usize) -> (PooledToken, Mask) {
         let place = input.ids(POOLED);
         let place = place.expect("the chain needs the place of the pooled token, `pooled`");
         let token = PooledToken::new(place, tokens);
@@ -93,7 +93,7 @@ impl PooledBlock<'_> {
     }
 
     fn keeps_sum(&self, call: &Call<'_>) -> bool {
-        !self.is_pre() || self.0.keeps_middle(call)
+        self.0.keeps_sum(call) || self.0.keeps_middle(call)
     }
 }
 
@@ -113,19 +113,24 @@ impl Segment for PooledBlock<'_> {
 
     fn record(&self, mut input: State, call: &Call<'_>) -> (State, PooledBlockSaved) {
         let block = self.0;
-        let (token, mask) = self.token(&input);
+        let [_, tokens, _] = input.stream(HIDDEN).dims();
+        let (token, mask) = self.token(&input, tokens);
         let first = block.attention_branch(call.seed);
         let x = input.take_hidden();
+        let passengers = State {
+            passengers: input.passengers.clone(),
+            ..State::default()
+        };
         let needs = first.needs_input(call.wants.has(HIDDEN));
         let kept = needs.then(|| call.keep.store(x.clone()));
-        let tokens = if self.is_pre() {
+        let all = if self.is_pre() {
             block.attention_norm.forward(x.clone())
         } else {
             x.clone()
         };
         let inner = self.attention_call(call, &mask);
-        let queries = token.pick(tokens.clone());
-        let (output, attention) = block.attention.record_from(queries, tokens, &inner);
+        let queries = token.pick(all.clone());
+        let (output, attention) = block.attention.record_from(queries, all, &inner);
         let needs = first.end.needs_output();
         let kept_output = needs.then(|| call.keep.store(output.clone()));
         let sum = token.pick(x) + first.end.forward(output);
@@ -144,8 +149,8 @@ impl Segment for PooledBlock<'_> {
             output: kept_output,
             sum: kept_sum,
             mlp,
-            token,
-            mask,
+            passengers,
+            tokens,
         };
         (input.without(POOLED).with_stream(HIDDEN, output), saved)
     }
@@ -161,11 +166,15 @@ impl Segment for PooledBlock<'_> {
         let Some(cotangent) = cotangents.take(HIDDEN) else {
             return Streams::default();
         };
-        let (token, mask) = (&saved.token, &saved.mask);
+        let (token, mask) = self.token(&saved.passengers, saved.tokens);
+        let mask = &mask;
         let norm = &block.attention_norm;
         let (middle, sum) = match (self.is_pre(), saved.sum.map(Stored::load)) {
             (true, sum) => (sum, None),
-            (false, sum) => (sum.clone().map(|sum| norm.forward(sum)), sum),
+            (false, sum) => {
+                let middle = sum.clone().filter(|_| block.needs_middle(call));
+                (middle.map(|sum| norm.forward(sum)), sum)
+            }
         };
         let mlp_call = block.mlp_call(call, mask);
         let second = block.mlp_branch(call.seed);
@@ -294,10 +303,4 @@ impl PooledToken {
             Some(mask) => before.bool_and(mask),
         })
     }
-}
-
-/// One token of each sequence. Shapes: `[batch, tokens, d_model]`, place `[batch, 1]` -> `[batch, 1, d_model]`.
-pub fn pick_token(hidden: Tensor<3>, place: Tensor<2, Int>) -> Tensor<3> {
-    let [_, tokens, _] = hidden.dims();
-    PooledToken::new(place, tokens).pick(hidden)
 }

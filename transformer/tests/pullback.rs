@@ -8,7 +8,7 @@ use checkpointing::{
     Chain, Forward, HIDDEN, Pass, Passenger, Policy, Pulled, Seed, State, forward,
 };
 use transformer::{
-    Activation, AttentionConfig, Block, BlockConfig, NormOrder, POOLED, pick_token, push_blocks,
+    Activation, AttentionConfig, Block, BlockConfig, NormOrder, POOLED, PooledToken, push_blocks,
 };
 
 const DEPTH: usize = 4;
@@ -167,7 +167,6 @@ fn cotangent_of(pulled: &Pulled) -> &Tensor<3> {
 
 #[test]
 fn pullback_equals_whole_graph_autodiff_for_every_policy() {
-    let _alone = testing::alone();
     let device = testing::device();
     let share = 5e-6;
     for case in cases() {
@@ -198,7 +197,6 @@ fn pullback_equals_whole_graph_autodiff_for_every_policy() {
 
 #[test]
 fn the_pooled_token_alone_is_the_same_as_among_all() {
-    let _alone = testing::alone();
     let device = testing::device();
     let share = 5e-6;
     let places = Tensor::<2, Int>::from_data([[0], [3], [5]], &device);
@@ -230,7 +228,8 @@ fn the_pooled_token_alone_is_the_same_as_among_all() {
         );
         let spread = spread.reshape(SHAPE);
         let (all, all_cotangent, gradients) = whole_graph(&blocks, &input, &spread, seed);
-        let want = pick_token(all, places.clone());
+        let [_, tokens, _] = all.dims();
+        let want = PooledToken::new(places.clone(), tokens).pick(all);
         let largest = gradients.iter().map(|(_, want)| testing::largest(want));
         let largest = largest.fold(0.0, f64::max);
         let alone = input.with(POOLED, Passenger::Ids(places.clone()));
@@ -249,8 +248,7 @@ fn the_pooled_token_alone_is_the_same_as_among_all() {
 
 #[test]
 fn policies_agree_bit_for_bit() {
-    let _alone = testing::alone();
-    let device = Device::default();
+    let device = testing::device();
     for case in cases() {
         let blocks: Vec<Block> = (0..DEPTH).map(|_| case.config.init(&device)).collect();
         let input = input(&case, &device);
@@ -281,8 +279,7 @@ fn policies_agree_bit_for_bit() {
 
 #[test]
 fn dropout_repeats_with_its_seed_and_is_off_in_evaluation() {
-    let _alone = testing::alone();
-    let device = Device::default();
+    let device = testing::device();
     let config = BlockConfig {
         dropout: 0.5,
         ..BlockConfig::new(AttentionConfig::new(12, 3), 20)
@@ -296,9 +293,8 @@ fn dropout_repeats_with_its_seed_and_is_off_in_evaluation() {
 }
 
 #[test]
-fn a_frozen_prefix_costs_no_graph_and_gets_no_gradient() {
-    let _alone = testing::alone();
-    let device = Device::default();
+fn a_frozen_prefix_holds_nothing_and_gets_no_gradient() {
+    let device = testing::device();
     let config = BlockConfig::new(AttentionConfig::new(12, 3), 20);
     let mut blocks: Vec<Block> = (0..DEPTH).map(|_| config.init(&device)).collect();
     for block in &mut blocks[..2] {
@@ -312,11 +308,24 @@ fn a_frozen_prefix_costs_no_graph_and_gets_no_gradient() {
         let pass = Pass::new(&schedule, Seed::new(1));
         let (output, pullback) = forward(&chain, &pass, x.clone());
         let ones = output.into_hidden().ones_like();
-        let pulled = pullback.pull(&chain, ones);
+        if policy == Policy::StoreAll {
+            let mut alone = Chain::new();
+            push_blocks(&mut alone, &blocks[2..], false);
+            let (_, of_rest) = forward(
+                &alone,
+                &Pass::new(&policy.schedule(2), Seed::new(1)),
+                x.clone(),
+            );
+            assert_eq!(pullback.bytes(), of_rest.bytes());
+            let (_, flops) = kernels::flops_of(|| of_rest.pull(&alone, ones.clone()));
+            assert_eq!(chain.footprint(&pass, x.outline()).backward_flops, flops);
+        }
+        let (pulled, flops) = kernels::flops_of(|| pullback.pull(&chain, ones));
+        assert_eq!(chain.footprint(&pass, x.outline()).backward_flops, flops);
         assert_eq!(
             pulled.gradients.len(),
             checkpointing::trainable_parameters(&blocks).len()
         );
-        assert!(pulled.gradients.len() == 2 * 16);
+        assert_eq!(pulled.gradients.len(), 2 * 16);
     }
 }

@@ -292,7 +292,6 @@ fn models(device: &Device) -> Vec<(&'static str, Model)> {
 
 #[test]
 fn every_schedule_gives_autodiffs_cotangents_and_gradients() {
-    let _alone = testing::alone();
     let device = testing::device();
     let (input, cotangents, seed) = (input(&device), cotangents(&device), Seed::new(9));
     for (name, model) in models(&device) {
@@ -351,7 +350,6 @@ impl ModuleMapper for Descend<'_> {
 
 #[test]
 fn complete_parameters_may_be_updated_between_two_steps() {
-    let _alone = testing::alone();
     let device = testing::device();
     let (input, cotangents, seed) = (input(&device), cotangents(&device), Seed::new(9));
     let model = Model::new(&device);
@@ -406,7 +404,6 @@ fn complete_parameters_may_be_updated_between_two_steps() {
 
 #[test]
 fn a_chain_entered_in_its_middle_has_the_seeds_of_the_whole() {
-    let _alone = testing::alone();
     let device = testing::device();
     let (input, cotangents, seed) = (input(&device), cotangents(&device), Seed::new(4));
     let model = Model::new(&device);
@@ -418,14 +415,14 @@ fn a_chain_entered_in_its_middle_has_the_seeds_of_the_whole() {
         let want = pullback.start(cotangents.clone()).finish(&chain);
         for cut in 0..=chain.len() {
             let (middle, before) = forward(&chain, &pass.clone().over(0..cut), input.clone());
-            // A state goes to disk or to another rank by its parts.
-            let State {
-                streams,
-                passengers,
-            } = middle;
+            // A state goes to disk or to another rank by the data of its parts.
+            let streams = middle.streams.iter().map(|(slot, stream)| {
+                let data = stream.to_data();
+                (slot, Tensor::from_data(data, &device))
+            });
             let middle = State {
-                streams,
-                passengers,
+                streams: streams.collect(),
+                passengers: middle.passengers,
             };
             let rest = pass.clone().over(cut..chain.len());
             let (output, after) = forward(&chain, &rest, middle);
@@ -441,13 +438,17 @@ fn a_chain_entered_in_its_middle_has_the_seeds_of_the_whole() {
             }
             got.gradients.merge(later.gradients);
             assert_eq!(got.gradients.len(), want.gradients.len());
+            for id in checkpointing::trainable_parameters(&model) {
+                let [got, want] = [&got.gradients, &want.gradients].map(|all| all.get(id));
+                let (got, want) = (got.expect("one").to_data(), want.expect("one").to_data());
+                got.assert_eq(&want, true);
+            }
         }
     }
 }
 
 #[test]
 fn cuts_in_fewer_bits_hold_half_and_give_nearly_the_same() {
-    let _alone = testing::alone();
     let device = testing::device();
     let (input, cotangents, seed) = (input(&device), cotangents(&device), Seed::new(4));
     let model = Model::new(&device);
@@ -465,7 +466,9 @@ fn cuts_in_fewer_bits_hold_half_and_give_nearly_the_same() {
     let whole = Policy::EveryCut.schedule(chain.len());
     let (bytes, exact) = run(&whole);
     let (fewer, rounded) = run(&whole.clone().with_cuts_in(precision::Format::Bf16));
-    let cuts = 5 * 4 * (2 * 4 * 8 + 2 * 5 * 12);
+    // Of each stage the streams that it reads: two of pictures, one of texts, two of both.
+    let (pictures, text) = (2 * 4 * 8, 2 * 5 * 12);
+    let cuts = 4 * (2 * pictures + text + 2 * (pictures + text));
     assert_eq!(bytes - fewer, cuts / 2);
     let ids = checkpointing::trainable_parameters(&model);
     let all = ids.iter().filter_map(|id| exact.get(*id));
@@ -481,7 +484,6 @@ fn cuts_in_fewer_bits_hold_half_and_give_nearly_the_same() {
 
 #[test]
 fn the_gated_segment_is_autodiffs() {
-    let _alone = testing::alone();
     let device = testing::device();
     let random = |shape: [usize; 3]| Tensor::random(shape, Distribution::Normal(0.0, 1.0), &device);
     let state = State::hidden(random([2, 5, 12])).with_stream(FEATURES, random([2, 4, 8]));
@@ -490,4 +492,50 @@ fn the_gated_segment_is_autodiffs() {
     let wants = [HIDDEN, FEATURES].into_iter().collect();
     let call = Call::new(Seed::new(2), &wants);
     check::check_segment(&segment, &state, &call, 5e-6);
+}
+
+/// Replaces the hidden states by something else without reading them.
+#[derive(Module, Debug)]
+struct Replaces {
+    by: Param<Tensor<1>>,
+}
+
+impl Forward for Replaces {
+    fn forward(&self, input: State, _seed: Seed) -> State {
+        input.map_hidden(|x| x.zeros_like() + self.by.val().unsqueeze())
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+#[test]
+fn cotangents_end_where_a_frozen_segment_wrote() {
+    let device = testing::device();
+    let config = BlockConfig::new(AttentionConfig::new(12, 3), 16);
+    let block = config.init(&device);
+    let by = Initializer::Normal {
+        mean: 0.0,
+        std: 1.0,
+    }
+    .init([12], &device);
+    let replaces = check::with_trainable(Replaces { by }, |_| false);
+    let frozen = check::with_trainable(config.init(&device), |_| false);
+    let x = State::hidden(Tensor::random([2, 3, 12], Distribution::Default, &device));
+    let run = |chain: &Chain<'_>| {
+        let schedule = Policy::StoreAll.schedule(chain.len());
+        let (output, pullback) = forward(chain, &Pass::new(&schedule, Seed::new(1)), x.clone());
+        pullback.pull(chain, output.into_hidden().ones_like())
+    };
+    // Nothing trains, and no cotangent was wanted.
+    let mut chain = Chain::new();
+    chain.push("frozen", &frozen);
+    assert!(run(&chain).cotangents.is_empty());
+    // What the first block gave is replaced: it gets no gradient, and no step but to pass by.
+    let mut chain = Chain::new();
+    chain.push("first", &block);
+    chain.push("replaces", checkpointing::Autodiff(replaces));
+    chain.push("last", &frozen);
+    assert!(run(&chain).gradients.is_empty());
 }

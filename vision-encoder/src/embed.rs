@@ -14,7 +14,10 @@ use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use transformer::LayerNorm;
 
-use crate::{VisionConfig, pull_resampled, resample_positions};
+use crate::{
+    VisionConfig,
+    position::{pull_resampled, resample_positions},
+};
 
 /// Cuts pictures into patches, maps them linearly, and adds class token and positions.
 ///
@@ -240,15 +243,19 @@ impl Segment for PatchEmbed {
             gradients.give(token, || class.clone().reshape([d_model]));
             class
         });
-        let (cut, grid) = self.cut(saved.pixels);
+        let [_, _, height, width] = saved.pixels.dims();
+        let grid = [height, width].map(|side| side / self.patch_size);
         let kept = self.kept(batch, grid[0] * grid[1], call.seed);
         gradients.give(&self.positions, || {
             self.pull_positions(class, patches.clone(), grid, kept.as_ref())
         });
-        let device = cut.device();
-        let input = self.patches.needs_input().then(|| match &kept {
-            None => cut,
-            Some(kept) => cut.select(0, kept.rows(&device)),
+        let input = self.patches.needs_input().then(|| {
+            let (cut, _) = self.cut(saved.pixels);
+            let device = cut.device();
+            match &kept {
+                None => cut,
+                Some(kept) => cut.select(0, kept.rows(&device)),
+            }
         });
         let rows = batch * (tokens - classes);
         self.patches

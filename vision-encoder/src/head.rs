@@ -157,7 +157,7 @@ impl AttentionPool {
 }
 
 /// What an [`AttentionPool`] keeps.
-pub struct AttentionPoolSaved {
+pub(crate) struct AttentionPoolSaved {
     attention: AttentionSaved,
     pooled: Option<Stored<3>>,
     mlp: BranchSaved<MlpSaved>,
@@ -242,7 +242,7 @@ impl VisionHead {
         [batch, read, d_model]
     }
 
-    /// One token of all that are read.
+    /// What is pooled of the tokens that are read: one token, or all of them without pooling.
     fn mix(
         &self,
         tokens: Tensor<3>,
@@ -300,7 +300,7 @@ impl VisionHead {
         projects || self.pooled_norm.is_some() && self.pulls_normed(wants_input)
     }
 
-    /// Whether what is pooled is one of the tokens, and made again from them.
+    /// Whether what is pooled is none of the tokens: it is kept, where it is read again, and not made anew from them.
     fn mixes(&self) -> bool {
         matches!(self.pooling, Pooling::Average | Pooling::Attention)
     }
@@ -420,6 +420,7 @@ impl Segment for VisionHead {
                 let wants = self.pulls_tokens(wants);
                 pool.pull(hidden, saved, cotangent, call, wants, gradients)
             }
+            _ if !self.pulls_tokens(wants) => None,
             _ if self.pooling == Pooling::Average => Some(self.spread_mean(cotangent, read)),
             _ => Some(cotangent),
         };

@@ -12,8 +12,7 @@ mod vit;
 
 pub use config::{ImageSize, Pooling, VisionConfig};
 pub use embed::{PatchEmbed, PatchEmbedSaved};
-pub use head::{AttentionPool, AttentionPoolSaved, VisionHead, VisionHeadSaved};
+pub use head::{AttentionPool, VisionHead, VisionHeadSaved};
 pub use keys::VisionKeys;
-pub use position::{pull_resampled, resample_positions};
 pub use transformer::ConfigError;
 pub use vit::{VisionEncoder, VisionTransformer};

@@ -7,7 +7,11 @@ use kernels::product;
 /// without aligned corners, as torch's `interpolate` does.
 ///
 /// Shapes: `[rows * columns, d_model]` -> `[new_rows * new_columns, d_model]`.
-pub fn resample_positions(positions: Tensor<2>, from: [usize; 2], to: [usize; 2]) -> Tensor<2> {
+pub(crate) fn resample_positions(
+    positions: Tensor<2>,
+    from: [usize; 2],
+    to: [usize; 2],
+) -> Tensor<2> {
     if from == to {
         return positions;
     }
@@ -15,7 +19,7 @@ pub fn resample_positions(positions: Tensor<2>, from: [usize; 2], to: [usize; 2]
 }
 
 /// The pullback of [`resample_positions`]. Shapes: `[new_rows * new_columns, d_model]` -> `[rows * columns, d_model]`.
-pub fn pull_resampled(cotangent: Tensor<2>, from: [usize; 2], to: [usize; 2]) -> Tensor<2> {
+pub(crate) fn pull_resampled(cotangent: Tensor<2>, from: [usize; 2], to: [usize; 2]) -> Tensor<2> {
     if from == to {
         return cotangent;
     }

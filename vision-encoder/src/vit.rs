@@ -15,9 +15,6 @@ pub trait VisionEncoder: Module + ModuleDisplay + Sync {
     /// `[batch, 1, d_output]`.
     fn chain(&self, tokens: Tokens) -> Chain<'_>;
 
-    /// Width of the features.
-    fn d_output(&self) -> usize;
-
     /// The place of the one token that the features are made of, `[batch, 1]`, if it is one: the state carries it to
     /// the chain of that token as [`POOLED`].
     fn pooled(&self, input: &State) -> Option<Tensor<2, Int>>;
@@ -41,7 +38,6 @@ pub struct VisionTransformer {
     pub blocks: Vec<Block>,
     /// From hidden states to features.
     pub head: VisionHead,
-    d_output: usize,
     pools_class: bool,
 }
 
@@ -55,7 +51,6 @@ impl VisionConfig {
                 .collect(),
             pools_class: self.pooling == Pooling::Class,
             head: VisionHead::new(self, device),
-            d_output: self.d_output.unwrap_or(self.d_model),
         }
     }
 }
@@ -68,10 +63,6 @@ impl VisionEncoder for VisionTransformer {
         push_blocks(&mut chain, &self.blocks, pools_one);
         chain.push("head", &self.head);
         chain
-    }
-
-    fn d_output(&self) -> usize {
-        self.d_output
     }
 
     fn pooled(&self, input: &State) -> Option<Tensor<2, Int>> {

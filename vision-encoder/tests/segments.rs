@@ -66,7 +66,6 @@ fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
 
 #[test]
 fn the_embedding_is_autodiffs_and_costs_what_it_says() {
-    let _alone = testing::alone();
     let device = testing::device();
     let nothing = Wants::nothing();
     let call = Call::new(Seed::new(5), &nothing);
@@ -86,7 +85,6 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
 
 #[test]
 fn every_head_is_autodiffs_and_costs_what_it_says() {
-    let _alone = testing::alone();
     let device = testing::device();
     for (name, tower) in towers(&device) {
         let x = Tensor::random([2, 5, 64], Distribution::Normal(0.0, 1.0), &device);

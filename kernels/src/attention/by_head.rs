@@ -29,6 +29,9 @@ pub(super) fn forward(
     let ([batch, queries, d_model], [_, keys, _]) = (q.dims(), k.dims());
     let mask = mask.read();
     let mut mixed = vec![0.0f32; batch * queries * d_model];
+    if keys == 0 {
+        return q.with(mixed);
+    }
     by_head(&mut mixed, batch, heads, d_model)
         .enumerate()
         .with_max_len(TASK)
@@ -62,6 +65,10 @@ pub(super) fn pull(
     let [mut q, mut k, mut v] = qkv;
     let ([batch, queries, d_model], [_, keys, _]) = (q.dims(), k.dims());
     let mask = mask.read();
+    if keys == 0 {
+        q.slice_mut().fill(0.0);
+        return [q.close(), k.close(), v.close()];
+    }
     let parts = |x| by_head(x, batch, heads, d_model);
     parts(q.slice_mut())
         .zip(parts(k.slice_mut()))

@@ -62,15 +62,21 @@ impl Mask {
         Self { real, ..self }
     }
 
-    /// The bytes of its tensors.
-    pub fn bytes(&self) -> usize {
-        let ints = |ids: &Tensor<2, Int>| ids.shape().num_elements() * ids.dtype().size();
-        let real = self.real.as_ref();
-        let real = real.map_or(0, |real| real.shape().num_elements() * real.dtype().size());
-        real + match &self.sees {
-            Sees::All | Sees::Causal => 0,
-            Sees::Prefix(lengths) => ints(lengths),
-            Sees::Pictures { of, .. } => ints(of),
+    /// Panics unless it is one for sequences of these sizes.
+    pub(super) fn check(&self, batch: usize, [queries, keys]: [usize; 2]) {
+        if let Some(real) = &self.real {
+            assert_eq!(
+                real.dims(),
+                [batch, keys],
+                "real tokens are `[batch, keys]`"
+            );
+        }
+        match &self.sees {
+            Sees::All | Sees::Causal => {}
+            Sees::Prefix(lengths) => assert_eq!(lengths.dims(), [batch, 1], "a length a sequence"),
+            Sees::Pictures { of, .. } => {
+                assert_eq!(of.dims(), [batch, queries], "a picture a query");
+            }
         }
     }
 
@@ -97,9 +103,9 @@ impl Mask {
         }
     }
 
-    /// Whether a query may see no key by its place.
+    /// Whether a query may see no key.
     pub(super) fn may_hide_all(&self) -> bool {
-        matches!(self.sees, Sees::Pictures { .. })
+        self.real.is_some() || matches!(self.sees, Sees::Pictures { .. })
     }
 
     /// True where a key is hidden, `[rows of the batch or 1, 1, queries of the range, keys]`; none if nothing is.

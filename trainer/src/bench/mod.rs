@@ -61,7 +61,7 @@ pub struct BenchArgs {
     /// The lines to compare with (compare).
     #[arg(value_name = "PEER.jsonl")]
     pub peer: Option<PathBuf>,
-    /// Pairs of a step, or rows of the loss.
+    /// Pairs of a step, rows of the loss, or tokens (vocabulary).
     #[arg(long, default_value_t = 32)]
     pub batch: usize,
     /// Measured repetitions, after one that is not counted.
@@ -81,7 +81,7 @@ pub struct BenchArgs {
     pub device: Option<Choice>,
 }
 
-/// The most pairs of a batch, of which each picture takes 588 KiB before a model has seen it.
+/// The most pairs or tokens of a batch.
 const BATCH: usize = 1 << 16;
 /// The most repetitions.
 const STEPS: usize = 1 << 20;
@@ -91,10 +91,8 @@ const WORKERS: usize = 1 << 10;
 impl BenchArgs {
     /// Checks that nothing is made in a number that cannot work.
     fn check(&self) -> anyhow::Result<()> {
-        let gib = (self.pictures() as f64 / f64::from(1 << 30)).ceil();
-        let pictures = format!("its pictures would take {gib} GiB");
         for (option, value, most, why) in [
-            ("--batch", self.batch, BATCH, pictures.as_str()),
+            ("--batch", self.batch, BATCH, "it is held at once"),
             ("--steps", self.steps, STEPS, "each is timed and kept"),
             (
                 "--workers",
@@ -111,32 +109,36 @@ impl BenchArgs {
         Ok(())
     }
 
-    /// Bytes of the pictures of a step.
-    fn pictures(&self) -> u64 {
-        let batches = match self.case {
-            Case::Accum => step::MICRO_BATCHES as u64,
-            _ => 1,
+    /// What is largest in memory of what the batch decides alone, and its bytes.
+    fn largest(&self) -> Option<(&'static str, u64)> {
+        let pictures = 3 * 224 * 224;
+        let (what, numbers) = match self.case {
+            Case::Full | Case::Checkpointed | Case::LockedImage => {
+                ("the pictures of a step take", pictures)
+            }
+            Case::Accum => {
+                let all = step::MICRO_BATCHES as u64 * pictures;
+                ("the pictures of a step take", all)
+            }
+            Case::Loss => ("the matrix of scores takes", self.batch as u64),
+            Case::Vocabulary => ("the matrix of logits takes", vocabulary::VOCABULARY as u64),
+            _ => return None,
         };
-        (self.batch as u64)
-            .saturating_mul(batches)
-            .saturating_mul(3 * 224 * 224 * size_of::<f32>() as u64)
+        let bytes = numbers * size_of::<f32>() as u64;
+        Some((what, bytes.saturating_mul(self.batch as u64)))
     }
 
-    /// Checks that the pictures of a step fit into this many bytes of memory at all.
+    /// Checks that this fits into so many bytes of memory at all.
     fn fits(&self, bytes: Option<u64>) -> anyhow::Result<()> {
-        let steps = matches!(
-            self.case,
-            Case::Full | Case::Checkpointed | Case::LockedImage | Case::Accum
-        );
-        let Some(bytes) = bytes.filter(|_| steps) else {
+        let (Some(bytes), Some((what, takes))) = (bytes, self.largest()) else {
             return Ok(());
         };
         let gigabytes = |bytes: u64| bytes as f64 / 1e9;
         ensure!(
-            self.pictures() <= bytes,
-            "--batch is {}; the pictures of a step take {:.1} GB, and there are {:.1}; lower it",
+            takes <= bytes,
+            "--batch is {}; {what} {:.1} GB, and there are {:.1}; lower it",
             self.batch,
-            gigabytes(self.pictures()),
+            gigabytes(takes),
             gigabytes(bytes)
         );
         Ok(())
@@ -283,6 +285,11 @@ mod tests {
         accum.fits(Some(pictures)).unwrap();
         let error = accum.fits(Some(pictures - 1)).unwrap_err().to_string();
         assert!(error.starts_with("--batch is 1000;"), "{error}");
-        args(1000, 1, 1).fits(Some(1)).unwrap();
+        args(1000, 1, 1).fits(Some(4_000_000)).unwrap();
+        let error = args(1000, 1, 1)
+            .fits(Some(3_999_999))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("the matrix of scores"), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use transformer::{VocabularyHead, VocabularyWants, vocabulary_cross_entropy};
 use super::{BenchArgs, fields, timed};
 use crate::memory::peak_of;
 
-const VOCABULARY: usize = 50_000;
+pub(super) const VOCABULARY: usize = 50_000;
 const WIDTH: usize = 768;
 
 /// Times the loss of `--batch` tokens with all gradients, and by the whole matrix; beside them the memory that the first
@@ -21,7 +21,7 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
         bias: None,
     };
     let labels: Vec<usize> = (0..args.batch).map(|i| i * 7919 % VOCABULARY).collect();
-    let told: Vec<Option<usize>> = labels.iter().copied().map(Some).collect();
+    let some: Vec<Option<usize>> = labels.iter().copied().map(Some).collect();
     let wants = VocabularyWants {
         hidden: true,
         weight: true,
@@ -32,13 +32,17 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
         drop(vocabulary_cross_entropy(
             hidden.clone(),
             &head,
-            &told,
+            &some,
             wants,
         ));
+        let _ = device.sync();
     });
     let gradients = 4 * WIDTH * (VOCABULARY + args.batch);
     let beyond = (peak_of(device) - before).saturating_sub(gradients as u64);
-    let [naive, _] = timed(args.steps, || drop(whole_matrix(&hidden, &head, &labels)));
+    let [naive, _] = timed(args.steps, || {
+        drop(whole_matrix(&hidden, &head, &labels));
+        let _ = device.sync();
+    });
     fields([
         ("tokens", json!(args.batch)),
         ("vocabulary", json!(VOCABULARY)),

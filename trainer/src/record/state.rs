@@ -23,6 +23,9 @@ pub struct State {
     pub step: u64,
     /// Optimizer steps in all, by which the learning rate falls.
     pub steps: u64,
+    /// Which optimizer the record's moments are of.
+    #[serde(default)]
+    pub optimizer: optimizer::Kind,
     /// Updates the optimizer has seen, by which its moments are corrected.
     pub optimizer_steps: u64,
     /// All randomness is a function of this, the step, and the sample's place in the data.
@@ -170,6 +173,7 @@ mod tests {
             format: FORMAT,
             step: 6,
             steps: 9,
+            optimizer: optimizer::Kind::AdamW,
             optimizer_steps: 6,
             seed: 0,
             position: Position {

@@ -60,16 +60,15 @@ impl Training<'_> {
                 contrastive_step(&model, &batches, &config, seed)
             });
             let loss = out.loss;
-            let outcome;
-            (model, outcome) = if loss.is_finite() {
-                optimizer.step(model, out.gradients, rate, settings.clip_norm)
+            let (norm, is_skipped) = if loss.is_finite() {
+                let outcome;
+                (model, outcome) = optimizer.step(model, out.gradients, rate, settings.clip_norm);
+                match outcome {
+                    Step::Done { norm, .. } => (norm, false),
+                    Step::Skipped { norm } => (norm, true),
+                }
             } else {
-                let norm = gradient_norm(&model, &out.gradients);
-                (model, Step::Skipped { norm })
-            };
-            let (norm, is_skipped) = match outcome {
-                Step::Done { norm, .. } => (norm, false),
-                Step::Skipped { norm } => (norm, true),
+                (gradient_norm(&model, &out.gradients), true)
             };
             if is_skipped && !settings.skip_nonfinite {
                 let error = anyhow::anyhow!(

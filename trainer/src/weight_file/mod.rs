@@ -146,7 +146,7 @@ impl Tensors {
     fn open_nested(path: &Path, key: &str) -> anyhow::Result<Self> {
         let mut tensors = Self::default();
         for (key, entry, tensor) in pytorch::entries(path, Some(key))? {
-            tensors.insert(key, entry, Place::Pytorch(Box::new(tensor)))?;
+            tensors.insert(key, entry, Place::Pytorch(Box::new(tensor)), false)?;
         }
         Ok(tensors)
     }
@@ -199,25 +199,34 @@ impl Tensors {
             let number = self.files.len();
             for (key, entry, place) in safetensors::entries(path, &mut file)? {
                 if is_here(&key) {
-                    self.insert(key, entry, Place::Safetensors(number, place))?;
+                    self.insert(key, entry, Place::Safetensors(number, place), of.is_some())?;
                 }
             }
             self.files.push(file);
         } else {
             for (key, entry, tensor) in pytorch::entries(path, None)? {
                 if is_here(&key) {
-                    self.insert(key, entry, Place::Pytorch(Box::new(tensor)))?;
+                    self.insert(key, entry, Place::Pytorch(Box::new(tensor)), of.is_some())?;
                 }
             }
         }
         Ok(())
     }
 
-    fn insert(&mut self, key: String, entry: Entry, place: Place) -> anyhow::Result<()> {
+    /// Adds a tensor of a file alone, or of one of several files of an index.
+    fn insert(
+        &mut self,
+        key: String,
+        entry: Entry,
+        place: Place,
+        is_indexed: bool,
+    ) -> anyhow::Result<()> {
+        let is_new = !self.entries.contains_key(&key);
         ensure!(
-            !self.entries.contains_key(&key),
+            is_new || !is_indexed,
             "`{key}` lies in another of the files too, and their index does not say which counts; add it to the index"
         );
+        ensure!(is_new, "`{key}` stands in the file twice; save it again");
         self.entries.insert(key, (entry, place));
         Ok(())
     }

@@ -231,13 +231,21 @@ fn the_numbers_of_a_benchmark_have_bounds_that_are_told() {
     let folder = Folder::new();
     let most = usize::MAX.to_string();
     for (option, value, words) in [
-        ("--batch", "0", ["--batch is 0;", "1 to 65536", "GiB"]),
+        (
+            "--batch",
+            "0",
+            ["--batch is 0;", "1 to 65536", "held at once"],
+        ),
         (
             "--batch",
             "65537",
-            ["--batch is 65537;", "1 to 65536", "GiB"],
+            ["--batch is 65537;", "1 to 65536", "held at once"],
         ),
-        ("--batch", &most, ["--batch is ", "1 to 65536", "GiB"]),
+        (
+            "--batch",
+            &most,
+            ["--batch is ", "1 to 65536", "held at once"],
+        ),
         ("--steps", &most, ["--steps is ", "1 to 1048576", "timed"]),
         (
             "--workers",

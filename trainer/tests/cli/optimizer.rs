@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::folder::{Folder, RECIPE, metrics, text};
+use crate::{
+    folder::{Folder, RECIPE, metrics, text},
+    resume::change,
+};
 
 /// The bytes of a file in a record.
 fn file(run: &Path, step: u64, name: &str) -> Vec<u8> {
@@ -40,6 +43,45 @@ fn a_run_with_groups_goes_on_as_the_uninterrupted_one() {
     let output = folder.run(&["train", "--resume", "runs/small-1"]);
     assert!(output.status.success(), "{}", text(&output));
     assert!(ended() == whole);
+}
+
+#[test]
+fn the_state_goes_on_with_its_own_optimizer_and_number_of_updates() {
+    let folder = Folder::new();
+    let run = trained(
+        &folder,
+        &[
+            "train",
+            "recipe.toml",
+            "--set",
+            "run.save_every=\"2 steps\"",
+            "--set",
+            "run.keep_last=9",
+        ],
+    );
+    let whole = file(&run, 4, "model.safetensors");
+    fs::remove_dir_all(run.join("records/step-00000004")).unwrap();
+    folder.refuses(
+        &[
+            "train",
+            "--resume",
+            "runs/small-1",
+            "--set",
+            "train.optimizer=stable-adamw",
+            "--allow-changes",
+        ],
+        &["`train.optimizer` is stable-adamw", "that of adamw"],
+    );
+    // One of the two steps was skipped: the moments are corrected for one update, and not for two.
+    change(&run.join("records/step-00000002"), |state| {
+        assert_eq!(state["optimizer_steps"], 2);
+        state["optimizer_steps"] = 1.into();
+    });
+    let output = folder.run(&["train", "--resume", "runs/small-1"]);
+    assert!(output.status.success(), "{}", text(&output));
+    assert!(file(&run, 4, "model.safetensors") != whole);
+    let state: Value = serde_json::from_slice(&file(&run, 4, "state.json")).unwrap();
+    assert_eq!(state["optimizer_steps"], 3);
 }
 
 #[test]

@@ -130,7 +130,7 @@ fn seal(record: &Path) {
 }
 
 /// Changes the state of a record.
-fn change(record: &Path, change: impl FnOnce(&mut Value)) {
+pub(crate) fn change(record: &Path, change: impl FnOnce(&mut Value)) {
     let path = record.join("state.json");
     let mut state = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     change(&mut state);
