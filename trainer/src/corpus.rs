@@ -15,6 +15,7 @@ use vision_encoder::image::{
 };
 
 use crate::{
+    loader::Collate,
     recipe::{self, Augmentation, Recipe},
     say::tell,
 };
@@ -332,23 +333,6 @@ impl Inputs {
         Ok(batch.ids)
     }
 
-    /// Tokens of the caption of every pair, the special ones included.
-    ///
-    /// # Errors
-    ///
-    /// If a caption has no encoding.
-    pub fn lengths(&self, source: &dyn Source) -> anyhow::Result<Vec<u16>> {
-        const CAPTIONS: usize = 4096;
-        let mut lengths = Vec::with_capacity(source.len());
-        for start in (0..source.len()).step_by(CAPTIONS) {
-            let rows = start..(start + CAPTIONS).min(source.len());
-            let captions: Vec<_> = rows.map(|row| source.caption(row)).collect();
-            let batch = self.tokenizer.encode_batch(&captions, self.context)?;
-            lengths.extend(batch.lengths.into_iter().map(|n| n as u16));
-        }
-        Ok(lengths)
-    }
-
     /// The pictures of some rows, each with its row, in order. They are augmented if an epoch is given.
     pub fn pictures(
         &self,
@@ -367,13 +351,22 @@ impl Inputs {
             .map(|row| Ok((*row, self.picture(source, *row, draw(*row))?)))
             .collect()
     }
+}
 
-    /// A batch of pictures with the captions of their rows.
-    ///
-    /// # Errors
-    ///
-    /// If a caption has no encoding.
-    pub fn assemble(
+impl Collate for Inputs {
+    type Item = Vec<f32>;
+    type Batch = HostBatch;
+
+    fn items(
+        &self,
+        source: &dyn Source,
+        rows: &[usize],
+        epoch: u64,
+    ) -> Vec<Result<(usize, Vec<f32>), SampleError>> {
+        self.pictures(source, rows, Some(epoch))
+    }
+
+    fn collate(
         &self,
         source: &dyn Source,
         pairs: &[(usize, Vec<f32>)],
@@ -382,6 +375,18 @@ impl Inputs {
         let mut batch = self.captions(&captions)?;
         batch.pixels = one_after_another(pairs);
         Ok(batch)
+    }
+
+    fn lengths(&self, source: &dyn Source) -> anyhow::Result<Vec<u16>> {
+        const CAPTIONS: usize = 4096;
+        let mut lengths = Vec::with_capacity(source.len());
+        for start in (0..source.len()).step_by(CAPTIONS) {
+            let rows = start..(start + CAPTIONS).min(source.len());
+            let captions: Vec<_> = rows.map(|row| source.caption(row)).collect();
+            let batch = self.tokenizer.encode_batch(&captions, self.context)?;
+            lengths.extend(batch.lengths.into_iter().map(|n| n as u16));
+        }
+        Ok(lengths)
     }
 }
 

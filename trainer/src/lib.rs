@@ -28,6 +28,7 @@ mod say;
 pub mod schedule;
 pub mod show_recipe;
 mod signals;
+mod task;
 pub mod train;
 mod training;
 pub mod watched;

@@ -7,11 +7,7 @@ use data::{Mixture, Part, SampleError, Source, bucketed};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    corpus::{HostBatch, Inputs, Joined},
-    recipe::Recipe,
-    watched::Watched,
-};
+use crate::{corpus::Joined, recipe::Recipe, watched::Watched};
 
 /// Batches that are sorted by caption length together, where the recipe asks for it.
 const BUCKET_WINDOW: usize = 50;
@@ -28,10 +24,44 @@ pub struct Position {
     pub skipped: usize,
 }
 
+/// From rows of a source to batches: what a loader knows of what is learnt.
+pub trait Collate: Sync {
+    /// What a row becomes on a worker thread.
+    type Item: Send;
+    /// A micro-batch in host memory.
+    type Batch: Send;
+
+    /// What some rows become, each with its row, in order. They are drawn anew, as augmented pictures are, for each epoch.
+    fn items(
+        &self,
+        source: &dyn Source,
+        rows: &[usize],
+        epoch: u64,
+    ) -> Vec<Result<(usize, Self::Item), SampleError>>;
+
+    /// A batch of such rows.
+    ///
+    /// # Errors
+    ///
+    /// If a caption has no encoding.
+    fn collate(
+        &self,
+        source: &dyn Source,
+        items: &[(usize, Self::Item)],
+    ) -> anyhow::Result<Self::Batch>;
+
+    /// Tokens of each row, by which rows of similar length make a batch.
+    ///
+    /// # Errors
+    ///
+    /// If a caption has no encoding.
+    fn lengths(&self, source: &dyn Source) -> anyhow::Result<Vec<u16>>;
+}
+
 /// A batch, and what the run must remember with it.
-pub struct Prepared {
+pub struct Prepared<B> {
     /// The micro-batches.
-    pub batches: Vec<HostBatch>,
+    pub batches: Vec<B>,
     /// Where the next batch begins.
     pub after: Position,
     /// The samples whose places others took.
@@ -47,12 +77,12 @@ pub struct Failed {
 }
 
 /// A batch, or why there is none.
-pub type Next = Result<Prepared, Failed>;
+pub type Next<B> = Result<Prepared<B>, Failed>;
 
 /// Makes the batches of a run, one after the other.
-pub struct Loader<'a> {
+pub struct Loader<'a, C> {
     source: &'a Watched<'a>,
-    inputs: &'a Inputs,
+    inputs: &'a C,
     mixture: Mixture,
     settings: Settings,
     pool: ThreadPool,
@@ -70,7 +100,7 @@ struct Settings {
     max_bad: f64,
 }
 
-impl<'a> Loader<'a> {
+impl<'a, C: Collate> Loader<'a, C> {
     /// The batches from `position` on.
     ///
     /// # Errors
@@ -78,7 +108,7 @@ impl<'a> Loader<'a> {
     /// If the worker threads cannot be started, or a caption cannot be tokenised.
     pub fn new(
         source: &'a Watched<'a>,
-        inputs: &'a Inputs,
+        inputs: &'a C,
         recipe: &Recipe,
         position: Position,
     ) -> anyhow::Result<Self> {
@@ -139,7 +169,7 @@ impl<'a> Loader<'a> {
     ///
     /// If more samples are bad than `data.max_bad` allows, or any with `data.strict`; if a whole epoch holds no batch
     /// of usable pairs; if a picture is not what it was when the record was made that the run goes on from.
-    pub fn next_batch(&mut self) -> Next {
+    pub fn next_batch(&mut self) -> Next<C::Batch> {
         let mut skipped = Vec::new();
         match self.fill(&mut skipped) {
             Ok(batches) => Ok(Prepared {
@@ -151,12 +181,12 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn fill(&mut self, skipped: &mut Vec<SampleError>) -> anyhow::Result<Vec<HostBatch>> {
+    fn fill(&mut self, skipped: &mut Vec<SampleError>) -> anyhow::Result<Vec<C::Batch>> {
         let batch = self.settings.batch;
-        let mut pairs: Vec<(usize, Vec<f32>)> = Vec::with_capacity(batch);
+        let mut items: Vec<(usize, C::Item)> = Vec::with_capacity(batch);
         let mut restarts = 0;
-        while pairs.len() < batch {
-            let wanted = batch - pairs.len();
+        while items.len() < batch {
+            let wanted = batch - items.len();
             if self.order.len().saturating_sub(self.position.next) < wanted {
                 restarts += 1;
                 ensure!(
@@ -164,7 +194,7 @@ impl<'a> Loader<'a> {
                     "{}: not one batch of {batch} usable pairs; lower `train.batch` or mend the data",
                     self.source.name()
                 );
-                pairs.clear();
+                items.clear();
                 self.position = Position {
                     epoch: self.position.epoch + 1,
                     ..Position::default()
@@ -174,15 +204,15 @@ impl<'a> Loader<'a> {
             }
             let rows = &self.order[self.position.next..self.position.next + wanted];
             self.position.next += wanted;
-            let epoch = Some(self.position.epoch);
+            let epoch = self.position.epoch;
             let (inputs, source) = (self.inputs, self.source);
-            let pictures = self.pool.install(|| inputs.pictures(source, rows, epoch));
+            let made = self.pool.install(|| inputs.items(source, rows, epoch));
             if let Some(changed) = self.source.changed() {
                 return Err(changed.into());
             }
-            for picture in pictures {
-                match picture {
-                    Ok(pair) => pairs.push(pair),
+            for item in made {
+                match item {
+                    Ok(item) => items.push(item),
                     Err(error) => {
                         self.position.skipped += 1;
                         let judged = self.judge(&error);
@@ -192,9 +222,9 @@ impl<'a> Loader<'a> {
                 }
             }
         }
-        let chunks = pairs.chunks(self.settings.micro_batch);
+        let chunks = items.chunks(self.settings.micro_batch);
         chunks
-            .map(|pairs| self.inputs.assemble(self.source, pairs))
+            .map(|items| self.inputs.collate(self.source, items))
             .collect()
     }
 
@@ -214,7 +244,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Makes batches until `steps` are made, one fails, or nobody takes them.
-    pub fn feed(mut self, steps: u64, sender: &SyncSender<Next>) {
+    pub fn feed(mut self, steps: u64, sender: &SyncSender<Next<C::Batch>>) {
         for _ in 0..steps {
             let batch = self.next_batch();
             let failed = batch.is_err();
@@ -226,7 +256,7 @@ impl<'a> Loader<'a> {
 }
 
 /// A queue of prepared batches: at most `prefetch` wait in it, and memory holds no more.
-pub fn queue(prefetch: usize) -> (SyncSender<Next>, Receiver<Next>) {
+pub fn queue<B>(prefetch: usize) -> (SyncSender<Next<B>>, Receiver<Next<B>>) {
     sync_channel(prefetch)
 }
 

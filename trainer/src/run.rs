@@ -12,10 +12,9 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use data::SampleError;
-use fusion::{DualConfig, DualKeys};
 use optimizer::SlotOptimizer;
 use serde::Serialize;
-use transformer::save;
+use transformer::Weights;
 
 pub use contents::Contents;
 pub use log::bad_sample;
@@ -23,7 +22,6 @@ pub use log::bad_sample;
 use crate::{
     files::{read_file, write},
     lock::Lock,
-    model::Model,
     recipe::{Recipe, Run},
     record::{self, Found, Score, Scores, Snapshot, State, Writer},
     say::{command, quoted},
@@ -134,11 +132,6 @@ impl RunFolder {
         &self.path
     }
 
-    /// Whose names the tensors have on disk.
-    pub fn keys(&self) -> DualKeys {
-        self.contents.config.keys
-    }
-
     /// Appends one JSON line to the metrics.
     ///
     /// # Errors
@@ -182,8 +175,7 @@ impl RunFolder {
     /// Names the file that could not be written, of this record or the one before.
     pub fn save(
         &mut self,
-        model: &Model,
-        config: &DualConfig,
+        weights: Weights,
         optimizer: &SlotOptimizer,
         state: State,
         sizes: Vec<u32>,
@@ -196,7 +188,7 @@ impl RunFolder {
         } = &self.contents;
         let step = state.step;
         self.writer.write(Snapshot {
-            weights: save(model, &config.bindings(file.keys))?,
+            weights,
             weights_name: file.weights_name(),
             config: (file.name, file.json.clone()),
             moments: record::moments(optimizer),

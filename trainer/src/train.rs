@@ -25,6 +25,7 @@ use crate::{
     run::{Contents, RunFolder},
     say::{say, tell},
     signals,
+    task::{Contrastive, Task},
     training::{Clock, Training, longer},
     watched::{self, Watched},
     zero_shot,
@@ -170,19 +171,31 @@ impl Plan<'_> {
         setup.told.iter().for_each(tell);
         let optimizer = optimizer(&recipe, &setup.model, record, device)?;
         let contents = Contents::new(&recipe, &setup, capabilities)?;
+        let keys = setup.file.keys;
         let Setup {
             model,
             config,
             inputs,
             ..
         } = setup;
+        let stop = signals::stop_flag()?;
+        let task = Contrastive {
+            recipe: &recipe,
+            config,
+            keys,
+            inputs,
+            device,
+            validation: &data.validation,
+            labelled: &data.labelled,
+            stop: &stop,
+        };
         let before = match record.filter(|_| !allow_changes) {
             Some(found) => found.sizes()?,
             None => Vec::new(),
         };
         let watched = Watched::new(source, before);
         let position = state.map_or_else(Position::default, |state| state.position);
-        let loader = Loader::new(&watched, &inputs, &recipe, position)?;
+        let loader = Loader::new(&watched, task.inputs(), &recipe, position)?;
         // What can fail before a step has failed by now: from here on there is a folder.
         let mut folder = match resumed {
             None => RunFolder::create(&recipe, contents)?,
@@ -203,15 +216,12 @@ impl Plan<'_> {
             tell(format_args!("going on after step {}", state.step));
         }
         Training {
+            task: &task,
             recipe: &recipe,
-            config: &config,
-            inputs: &inputs,
             device,
             folder,
             source: &watched,
             digests,
-            validation: &data.validation,
-            labelled: &data.labelled,
             first: state.map_or(0, |state| state.step),
             steps,
             position,
@@ -219,7 +229,7 @@ impl Plan<'_> {
             clock: Clock::after(Duration::from_secs_f64(
                 state.map_or(0.0, |state| state.seconds),
             )),
-            stop: signals::stop_flag()?,
+            stop: stop.clone(),
             saved: state.map(|state| state.step),
         }
         .run(model, optimizer, loader)

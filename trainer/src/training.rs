@@ -17,21 +17,19 @@ use std::{
 
 use anyhow::Context;
 use burn::tensor::Device;
-use data::{Ledger, Source};
-use fusion::DualConfig;
+use data::Ledger;
 use indicatif::ProgressBar;
 use optimizer::SlotOptimizer;
 
 use crate::{
-    corpus::Inputs,
     eval::Stopped,
     loader::{Loader, Next, Position, queue},
-    model::Model,
     progress,
     recipe::{Recipe, SaveEvery},
     record::{self, State},
     run::RunFolder,
     say::{command, quoted, tell},
+    task::{BatchOf, Task},
     watched::Watched,
 };
 
@@ -39,18 +37,14 @@ pub(crate) use advice::longer;
 pub(crate) use report::Clock;
 
 /// A run from one of its steps on.
-pub(crate) struct Training<'a> {
+pub(crate) struct Training<'a, T> {
+    pub(crate) task: &'a T,
     pub(crate) recipe: &'a Recipe,
-    pub(crate) config: &'a DualConfig,
-    pub(crate) inputs: &'a Inputs,
     pub(crate) device: &'a Device,
     pub(crate) folder: RunFolder,
     pub(crate) source: &'a Watched<'a>,
     /// Of the paths and captions of each training source.
     pub(crate) digests: Vec<String>,
-    pub(crate) validation: &'a [Box<dyn Source>],
-    /// The same with the classes of pictures for captions; empty where the recipe asks for no classification.
-    pub(crate) labelled: &'a [Box<dyn Source>],
     /// Steps done before.
     pub(crate) first: u64,
     pub(crate) steps: u64,
@@ -72,17 +66,17 @@ enum Flow {
 }
 
 /// What is trained: it moves through the loop as one.
-struct Trained {
-    model: Model,
+struct Trained<M> {
+    model: M,
     optimizer: SlotOptimizer,
 }
 
-impl Training<'_> {
+impl<T: Task> Training<'_, T> {
     pub(crate) fn run(
         mut self,
-        model: Model,
+        model: T::Model,
         optimizer: SlotOptimizer,
-        loader: Loader<'_>,
+        loader: Loader<'_, T::Inputs>,
     ) -> anyhow::Result<()> {
         let per_epoch = (loader.epoch_len() / self.recipe.train.batch).max(1) as u64;
         let (sender, receiver) = queue(self.recipe.data.prefetch);
@@ -100,8 +94,8 @@ impl Training<'_> {
 
     fn train(
         &mut self,
-        mut trained: Trained,
-        batches: &Receiver<Next>,
+        mut trained: Trained<T::Model>,
+        batches: &Receiver<Next<BatchOf<T>>>,
         per_epoch: u64,
     ) -> anyhow::Result<()> {
         let bar = progress::bar(self.steps);
@@ -155,7 +149,7 @@ impl Training<'_> {
     fn after(
         &mut self,
         bar: &ProgressBar,
-        trained: &Trained,
+        trained: &Trained<T::Model>,
         done: u64,
         per_epoch: u64,
     ) -> anyhow::Result<Flow> {
@@ -189,7 +183,7 @@ impl Training<'_> {
     fn evaluation(
         &mut self,
         bar: &ProgressBar,
-        trained: &Trained,
+        trained: &Trained<T::Model>,
         done: u64,
     ) -> anyhow::Result<Flow> {
         match bar.suspend(|| self.evaluate(&trained.model, done)) {
@@ -227,7 +221,7 @@ impl Training<'_> {
     /// Keeps what was trained up to `step`, and makes of `error` what the program ends with.
     fn save_and_fail(
         &mut self,
-        trained: &Trained,
+        trained: &Trained<T::Model>,
         step: u64,
         error: anyhow::Error,
     ) -> anyhow::Error {
@@ -261,7 +255,12 @@ impl Training<'_> {
 
     /// Saves the record of a step, once. An evaluation that is due is done again when the run goes on from the record
     /// and none has come to its end.
-    fn save(&mut self, trained: &Trained, step: u64, evaluation_due: bool) -> anyhow::Result<()> {
+    fn save(
+        &mut self,
+        trained: &Trained<T::Model>,
+        step: u64,
+        evaluation_due: bool,
+    ) -> anyhow::Result<()> {
         if self.saved == Some(step) {
             return Ok(());
         }
@@ -281,9 +280,9 @@ impl Training<'_> {
             complete: false,
         };
         self.clock.saved = Instant::now();
-        let (model, optimizer) = (&trained.model, &trained.optimizer);
+        let weights = self.task.weights(&trained.model)?;
         self.folder
-            .save(model, self.config, optimizer, state, self.source.sizes())?;
+            .save(weights, &trained.optimizer, state, self.source.sizes())?;
         self.saved = Some(step);
         self.clock.saving += self.clock.saved.elapsed();
         Ok(())

@@ -3,15 +3,15 @@
 use std::path::Path;
 
 use anyhow::{Context, ensure};
-use burn::tensor::{Device, TensorData};
+use burn::{
+    module::Module,
+    tensor::{Device, TensorData},
+};
 use checkpointing::parameters;
 use optimizer::SlotOptimizer;
 use transformer::Weights;
 
-use crate::{
-    files::{WEIGHTS, read_file},
-    model::Model,
-};
+use crate::files::{WEIGHTS, read_file};
 
 /// The tensors of all states, by the path of the parameter and the name of the tensor: `text.embed.tokens.first`.
 pub(crate) fn moments(optimizer: &SlotOptimizer) -> Weights {
@@ -29,9 +29,9 @@ pub(crate) fn moments(optimizer: &SlotOptimizer) -> Weights {
 /// # Errors
 ///
 /// Names the file, and the tensor that does not fit the model.
-pub fn optimizer(
+pub fn optimizer<M: Module>(
     record: &Path,
-    model: &Model,
+    model: &M,
     optimizer: &mut SlotOptimizer,
     steps: u64,
     device: &Device,
@@ -53,9 +53,9 @@ pub fn optimizer(
 }
 
 /// Puts the states in `weights` back, and counts the tensors that belong to the model.
-fn restored(
+fn restored<M: Module>(
     weights: &Weights,
-    model: &Model,
+    model: &M,
     optimizer: &mut SlotOptimizer,
     device: &Device,
 ) -> anyhow::Result<usize> {

@@ -2,16 +2,15 @@
 
 use std::path::Path;
 
-use fusion::{DualConfig, DualKeys};
-
 use super::Training;
 use crate::{
     recipe::Train,
     record,
     say::{command, quoted, say},
+    task::Task,
 };
 
-impl Training<'_> {
+impl<T: Task> Training<'_, T> {
     /// Says where the run is and what is left to do.
     pub(super) fn advise(&self) {
         let run = self.folder.path();
@@ -23,9 +22,9 @@ impl Training<'_> {
             run,
             steps: self.steps,
             train: &self.recipe.train,
-            is_evaluated: !self.validation.is_empty(),
+            is_evaluated: self.task.is_evaluated(),
             best: earlier_best(run, self.steps),
-            format: format(self.config, self.folder.keys()),
+            format: self.task.export_format(),
         };
         for line in advice.lines() {
             say(line);
@@ -106,14 +105,4 @@ fn free(run: &Path) -> std::path::PathBuf {
 fn earlier_best(run: &Path, last: u64) -> Option<u64> {
     let best = record::best(run).ok().flatten();
     best.filter(|best| *best != last)
-}
-
-/// Whose files can hold a model, those that it was made of first.
-fn format(config: &DualConfig, keys: DualKeys) -> Option<&'static str> {
-    let hf = config.to_hf().map(|_| "hf");
-    let open_clip = config.to_open_clip().map(|_| "open_clip");
-    match keys {
-        DualKeys::OpenClip | DualKeys::OpenClipCustom => open_clip.or(hf),
-        DualKeys::HfClip | DualKeys::HfSiglip => hf.or(open_clip),
-    }
 }

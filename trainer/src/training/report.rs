@@ -9,7 +9,7 @@ use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::{Training, step::Metrics};
-use crate::{memory::peak_of, model::Model, say::tell};
+use crate::{memory::peak_of, say::tell, task::Task};
 
 /// Where the time of a run went.
 pub(crate) struct Clock {
@@ -34,12 +34,12 @@ impl Clock {
     }
 }
 
-impl Training<'_> {
+impl<T: Task> Training<'_, T> {
     /// Tells of a step, and logs it where the recipe wants it.
     pub(super) fn report(
         &mut self,
         bar: &ProgressBar,
-        model: &Model,
+        model: &T::Model,
         metrics: &Metrics,
         done: u64,
     ) -> anyhow::Result<()> {
@@ -62,20 +62,25 @@ impl Training<'_> {
             tell(format_args!("step {done}/{}  {message}", self.steps));
         }
         bar.set_message(message);
-        self.folder.log(&json!({
-            "step": done,
-            "loss": metrics.loss,
-            "grad_norm": metrics.norm,
-            "lr": metrics.rate,
-            "scale": model.scale(),
-            "machine": {
-                "samples_per_s": samples,
-                "seconds": self.clock.trained.as_secs_f64(),
-                "waited_s": self.clock.waited.as_secs_f64(),
-                "saving_s": self.clock.saving.as_secs_f64(),
-                "peak_rss_mb": peak,
-            },
-        }))
+        let mut line = self.task.metrics(model);
+        let of_step = [
+            ("step", json!(done)),
+            ("loss", json!(metrics.loss)),
+            ("grad_norm", json!(metrics.norm)),
+            ("lr", json!(metrics.rate)),
+            (
+                "machine",
+                json!({
+                    "samples_per_s": samples,
+                    "seconds": self.clock.trained.as_secs_f64(),
+                    "waited_s": self.clock.waited.as_secs_f64(),
+                    "saving_s": self.clock.saving.as_secs_f64(),
+                    "peak_rss_mb": peak,
+                }),
+            ),
+        ];
+        line.extend(of_step.map(|(key, value)| (key.to_owned(), value)));
+        self.folder.log(&line)
     }
 
     /// Tells of a step that was skipped, and logs it.

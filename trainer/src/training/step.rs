@@ -1,16 +1,14 @@
 //! One step of the optimizer.
 
-use checkpointing::{Policy, Seed};
-use fusion::{StepConfig, contrastive_step};
+use checkpointing::Seed;
 use optimizer::{Step, gradient_norm};
 
 use super::{Trained, Training};
 use crate::{
-    corpus::HostBatch,
-    device::{self, compute},
-    model,
-    recipe::{Checkpointing, Schedule},
+    device::compute,
+    recipe::{Schedule, Train},
     schedule::{Decay, LearningRate},
+    task::{BatchOf, Learnt, Task},
 };
 
 /// Metrics of one step.
@@ -22,72 +20,31 @@ pub(super) struct Metrics {
     pub(super) is_skipped: bool,
 }
 
-impl Training<'_> {
+impl<T: Task> Training<'_, T> {
     /// Makes step `step + 1`. If its loss or its gradients are no numbers nothing is changed, and the step fails or is
     /// skipped, as the recipe says.
     pub(super) fn step(
         &self,
-        trained: Trained,
-        batch: Vec<HostBatch>,
+        trained: Trained<T::Model>,
+        batches: Vec<BatchOf<T>>,
         step: u64,
-    ) -> (Trained, anyhow::Result<Metrics>) {
-        let (recipe, config, device) = (self.recipe, self.config, self.device);
+    ) -> (Trained<T::Model>, anyhow::Result<Metrics>) {
         let rate = self.learning_rate().at(step);
-        compute(device, move || {
-            let settings = &recipe.train;
-            let batches: Vec<_> = batch
-                .into_iter()
-                .map(|batch| batch.to_device(device))
-                .collect();
-            let policy = match settings.checkpointing {
-                Checkpointing::StoreAll => Policy::StoreAll,
-                Checkpointing::EveryCut => Policy::EveryCut,
-                Checkpointing::Every(n) => Policy::Every(n),
-            };
-            let loss = model::loss_of(config);
+        let (task, recipe) = (self.task, self.recipe);
+        compute(self.device, move || {
             let seed = Seed::new(recipe.seed).child(step);
-            let pairs = settings.micro_batch.unwrap_or(settings.batch);
-            let config = StepConfig {
-                loss,
-                policy,
-                parts: device::parts(device, pairs),
-            };
-            let Trained {
-                mut model,
-                mut optimizer,
-            } = trained;
-            let out = device::apart(config.parts, || {
-                contrastive_step(&model, &batches, &config, seed)
-            });
-            let loss = out.loss;
-            let (norm, is_skipped) = if loss.is_finite() {
-                let outcome;
-                (model, outcome) = optimizer.step(model, out.gradients, rate, settings.clip_norm);
-                match outcome {
-                    Step::Done { norm, .. } => (norm, false),
-                    Step::Skipped { norm } => (norm, true),
-                }
-            } else {
-                (gradient_norm(&model, &out.gradients), true)
-            };
-            if is_skipped && !settings.skip_nonfinite {
+            let learnt = task.step(&trained.model, batches, seed);
+            let (trained, metrics) = update(task, &recipe.train, trained, learnt, rate);
+            if metrics.is_skipped && !recipe.train.skip_nonfinite {
+                let Metrics { loss, norm, .. } = metrics;
                 let error = anyhow::anyhow!(
                     "the loss is {loss}, the norm of the gradients {norm} at step {}; lower `train.lr` or raise \
                      `train.warmup`, or skip such steps with `train.skip_nonfinite`",
                     step + 1
                 );
-                return (Trained { model, optimizer }, Err(error));
+                return (trained, Err(error));
             }
-            if !is_skipped {
-                model.clamp_scale(settings.max_scale);
-            }
-            let metrics = Metrics {
-                loss,
-                norm,
-                rate,
-                is_skipped,
-            };
-            (Trained { model, optimizer }, Ok(metrics))
+            (trained, Ok(metrics))
         })
     }
 
@@ -109,4 +66,39 @@ impl Training<'_> {
             decay,
         }
     }
+}
+
+/// Updates the model, unless loss or gradients are no numbers.
+fn update<T: Task>(
+    task: &T,
+    settings: &Train,
+    trained: Trained<T::Model>,
+    learnt: Learnt,
+    rate: f64,
+) -> (Trained<T::Model>, Metrics) {
+    let Trained {
+        mut model,
+        mut optimizer,
+    } = trained;
+    let Learnt { loss, gradients } = learnt;
+    let (norm, is_skipped) = if loss.is_finite() {
+        let outcome;
+        (model, outcome) = optimizer.step(model, gradients, rate, settings.clip_norm);
+        match outcome {
+            Step::Done { norm, .. } => (norm, false),
+            Step::Skipped { norm } => (norm, true),
+        }
+    } else {
+        (gradient_norm(&model, &gradients), true)
+    };
+    if !is_skipped {
+        task.constrain(&mut model);
+    }
+    let metrics = Metrics {
+        loss,
+        norm,
+        rate,
+        is_skipped,
+    };
+    (Trained { model, optimizer }, metrics)
 }

@@ -76,8 +76,11 @@ fn a_folder_that_is_moved_or_deleted_ends_the_run_with_an_error() {
 
     let child = start(&ENDLESS);
     until("a step", || has_steps(&run));
+    // It is not to see the folder between the two.
+    send(&child, Signal::SIGSTOP);
     fs::rename(&run, folder.path("gone")).unwrap();
     fs::remove_dir_all(folder.path("gone")).unwrap();
+    send(&child, Signal::SIGCONT);
     let output = child.wait_with_output().unwrap();
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
