@@ -59,7 +59,7 @@ pub fn freezings<M: Module>(module: &M) -> Vec<(String, M)> {
 }
 
 /// Runs a segment forward and back and compares everything that is said of it with what it does: its output with that of
-/// [`Forward::forward`], bit for bit; shapes, bytes and floating-point operations with its [`cost`](Segment::cost). Gives
+/// [`Forward::forward`](crate::Forward::forward), bit for bit; shapes, bytes and floating-point operations with its [`cost`](Segment::cost). Gives
 /// the cotangents it was pulled back from, and what it gave.
 ///
 /// # Panics

@@ -97,7 +97,7 @@ pub(crate) fn open_one(
 ///
 /// # Errors
 ///
-/// As [`open_one`], and where such a source has no classes: the generated set, pictures with a text beside each, and
+/// As `open_one`, and where such a source has no classes: the generated set, pictures with a text beside each, and
 /// Karpathy's and COCO's files.
 pub fn open_labels(
     source: &recipe::Source,

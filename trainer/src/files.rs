@@ -265,7 +265,7 @@ pub fn check_output(
 }
 
 /// Writes what the user asked for where they asked for it: into a pipe or a device as it is, to the program's own
-/// standard output or error in their order, to any other file whole, as [`write`] does. A link stays a link.
+/// standard output or error in their order, to any other file whole, as [`write()`] does. A link stays a link.
 ///
 /// # Errors
 ///

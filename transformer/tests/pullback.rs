@@ -1,11 +1,11 @@
 //! The pullback of a chain of blocks equals whole-graph autodiff, for every policy.
 
 use burn::{
-    module::{Module, ModuleVisitor, Param, ParamId},
+    module::{Initializer, Module, ModuleVisitor, Param, ParamId},
     tensor::{Bool, Device, Distribution, Int, Tensor},
 };
 use checkpointing::{
-    Chain, Forward, HIDDEN, Pass, Passenger, Policy, Pulled, Seed, State, forward,
+    Chain, Forward, HIDDEN, Pass, Passenger, Policy, Pulled, Seed, State, check, forward,
 };
 use transformer::{
     Activation, AttentionConfig, Block, BlockConfig, NormOrder, POOLED, PooledToken, push_blocks,
@@ -328,4 +328,50 @@ fn a_frozen_prefix_holds_nothing_and_gets_no_gradient() {
         );
         assert_eq!(pulled.gradients.len(), 2 * 16);
     }
+}
+
+/// Replaces the hidden states by something else without reading them.
+#[derive(Module, Debug)]
+struct Replaces {
+    by: Param<Tensor<1>>,
+}
+
+impl Forward for Replaces {
+    fn forward(&self, input: State, _seed: Seed) -> State {
+        input.map_hidden(|x| x.zeros_like() + self.by.val().unsqueeze())
+    }
+
+    fn reads(&self) -> &'static [&'static str] {
+        &[]
+    }
+}
+
+#[test]
+fn cotangents_end_where_a_frozen_segment_wrote() {
+    let device = testing::device();
+    let config = BlockConfig::new(AttentionConfig::new(12, 3), 16);
+    let block = config.init(&device);
+    let by = Initializer::Normal {
+        mean: 0.0,
+        std: 1.0,
+    }
+    .init([12], &device);
+    let replaces = check::with_trainable(Replaces { by }, |_| false);
+    let frozen = check::with_trainable(config.init(&device), |_| false);
+    let x = State::hidden(Tensor::random([2, 3, 12], Distribution::Default, &device));
+    let run = |chain: &Chain<'_>| {
+        let schedule = Policy::StoreAll.schedule(chain.len());
+        let (output, pullback) = forward(chain, &Pass::new(&schedule, Seed::new(1)), x.clone());
+        pullback.pull(chain, output.into_hidden().ones_like())
+    };
+    // Nothing trains, and no cotangent was wanted.
+    let mut chain = Chain::new();
+    chain.push("frozen", &frozen);
+    assert!(run(&chain).cotangents.is_empty());
+    // What the first block gave is replaced: it gets no gradient, and no step but to pass by.
+    let mut chain = Chain::new();
+    chain.push("first", &block);
+    chain.push("replaces", checkpointing::Autodiff(replaces));
+    chain.push("last", &frozen);
+    assert!(run(&chain).gradients.is_empty());
 }

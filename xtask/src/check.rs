@@ -1,6 +1,8 @@
 //! `cargo xtask check`: what is asked of a change. Each step also runs alone: `cargo xtask check tidy`.
 
 mod deps;
+mod licences;
+mod spelling;
 mod tidy;
 
 use std::process::ExitCode;
@@ -25,8 +27,12 @@ enum Step {
     Tidy,
     /// Who may depend on whom, and where a backend may be named.
     Deps,
+    /// What crates are licensed under, and those that nothing may bring.
+    Licences,
     /// `cargo fmt --check`.
     Fmt,
+    /// Misspelled words; asks PyPI for `typos`.
+    Spelling,
     /// Clippy without warnings: libraries alone first, since dev-dependencies can hide a missing feature.
     Clippy,
     /// Tests and doctests.
@@ -66,7 +72,9 @@ impl Step {
         match self {
             Self::Tidy => "tidy",
             Self::Deps => "deps",
+            Self::Licences => "licences",
             Self::Fmt => "fmt",
+            Self::Spelling => "spelling",
             Self::Clippy => "clippy",
             Self::Test => "test",
             Self::Doc => "doc",
@@ -77,6 +85,8 @@ impl Step {
         match self {
             Self::Tidy => tidy::check(),
             Self::Deps => deps::check(),
+            Self::Licences => licences::check(),
+            Self::Spelling => spelling::check(),
             Self::Fmt => run_cargo(cargo(&["fmt", "--all"]).args(["--", "--check"])),
             Self::Clippy => clippy(),
             Self::Test => test::run_all(),

@@ -11,6 +11,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
 
+pub(crate) use python::Venv;
+
 use crate::backend::Backend;
 use crate::cargo;
 

@@ -11,11 +11,11 @@ use crate::cargo;
 const VERSIONS: std::ops::RangeInclusive<u32> = 10..=14;
 
 /// A virtual environment.
-pub(super) struct Venv(PathBuf);
+pub(crate) struct Venv(PathBuf);
 
 impl Venv {
     /// Makes one in `folder`, or takes the one that is there.
-    pub(super) fn make(folder: &Path) -> Result<Self> {
+    pub(crate) fn make(folder: &Path) -> Result<Self> {
         let venv = Self(folder.to_path_buf());
         if venv.output("import pip").is_ok() {
             return Ok(venv);
@@ -41,15 +41,21 @@ impl Venv {
     }
 
     fn python(&self) -> PathBuf {
-        self.0.join(if cfg!(windows) {
-            "Scripts/python.exe"
+        self.program("python")
+    }
+
+    /// A program that a package brings.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        let (folder, ending) = if cfg!(windows) {
+            ("Scripts", ".exe")
         } else {
-            "bin/python"
-        })
+            ("bin", "")
+        };
+        self.0.join(folder).join(format!("{name}{ending}"))
     }
 
     /// Installs packages, each as pip's requirement.
-    pub(super) fn install(&self, arguments: &[&str]) -> Result<()> {
+    pub(crate) fn install(&self, arguments: &[&str]) -> Result<()> {
         let pip = [
             "-m",
             "pip",
