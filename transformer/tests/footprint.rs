@@ -28,7 +28,7 @@ fn blocks(d_model: usize, order: NormOrder, dropout: f64, device: &Device) -> Ve
 fn held_bytes_and_operations_are_as_predicted() {
     let device = testing::host();
     let mut cases = 0;
-    for [batch, tokens, d_model] in [[8, 50, 64], [2, 197, 96], [8, 17, 128]] {
+    for [batch, tokens, d_model] in [[16, 50, 64], [2, 197, 96], [24, 17, 128]] {
         for (order, dropout) in [(NormOrder::Pre, 0.0), (NormOrder::Post, 0.1)] {
             let all = blocks(d_model, order, dropout, &device);
             let halves: Vec<Block> = all
