@@ -14,10 +14,10 @@ use transformer::{
     Activation, AttentionConfig, Block, BlockConfig, NormOrder, POOLED, PooledBlock,
 };
 
-const SHAPE: [usize; 3] = [3, 5, 12];
+const SHAPE: [usize; 3] = [3, 5, 24];
 
 fn configs() -> Vec<(&'static str, BlockConfig)> {
-    let attention = AttentionConfig::new(12, 3);
+    let attention = AttentionConfig::new(24, 3);
     let plain = BlockConfig::new(attention.clone(), 20);
     let dropped = AttentionConfig {
         dropout: 0.3,
