@@ -1,11 +1,14 @@
 //! Which segments keep what their pullback needs, and which are recomputed from a stored cut.
 
-use std::ops::Range;
+use std::{ops::Range, str::FromStr};
 
 use precision::Format;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-/// How to choose a [`Schedule`] for a chain.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How to choose a [`Schedule`] for a chain: as text `store-all`, `every-cut`, `every(n)` or `nested(n,m)`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
 pub enum Policy {
     /// Every segment keeps what its pullback needs: fastest, most memory.
     #[default]
@@ -60,6 +63,49 @@ impl Policy {
             Policy::EveryCut => Schedule::recompute(0..segments, &[1]),
             Policy::Every(n) => Schedule::recompute(0..segments, &[n]),
             Policy::Nested(n, m) => Schedule::recompute(0..segments, &[n, m]),
+        }
+    }
+}
+
+impl FromStr for Policy {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let sizes = |name: &str| -> Option<Vec<usize>> {
+            let inner = text
+                .strip_prefix(name)?
+                .strip_prefix('(')?
+                .strip_suffix(')')?;
+            let sizes = inner.split(',').map(|size| size.trim().parse().ok());
+            sizes.map(|size| size.filter(|size| *size > 0)).collect()
+        };
+        match (text, sizes("every").as_deref(), sizes("nested").as_deref()) {
+            ("store-all", ..) => Ok(Self::StoreAll),
+            ("every-cut", ..) => Ok(Self::EveryCut),
+            (_, Some([n]), _) => Ok(Self::Every(*n)),
+            (_, _, Some([n, m])) => Ok(Self::Nested(*n, *m)),
+            _ => Err(
+                "\"store-all\", \"every-cut\", \"every(n)\" or \"nested(n,m)\" with n and m of 1 or more",
+            ),
+        }
+    }
+}
+
+impl TryFrom<String> for Policy {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<Policy> for String {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::StoreAll => "store-all".to_owned(),
+            Policy::EveryCut => "every-cut".to_owned(),
+            Policy::Every(n) => format!("every({n})"),
+            Policy::Nested(n, m) => format!("nested({n},{m})"),
         }
     }
 }
@@ -182,6 +228,30 @@ mod tests {
                 assert_eq!(by.range(), stage.segments);
                 check(by);
             }
+        }
+    }
+
+    #[test]
+    fn a_policy_reads_as_it_is_written() {
+        for policy in [
+            Policy::StoreAll,
+            Policy::EveryCut,
+            Policy::Every(3),
+            Policy::Nested(4, 2),
+        ] {
+            assert_eq!(String::from(policy).parse(), Ok(policy));
+        }
+        for text in [
+            "every(0)",
+            "every",
+            "every(-1)",
+            "every(1,2)",
+            "nested(3)",
+            "nested(2,0)",
+            "Store-All",
+            "",
+        ] {
+            assert!(text.parse::<Policy>().is_err(), "{text}");
         }
     }
 

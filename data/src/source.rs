@@ -171,6 +171,18 @@ pub enum Reason {
     /// A caption of nothing or of blanks.
     #[error("the caption is empty")]
     EmptyCaption,
+    /// A caption without a word that could be learnt.
+    #[error("the caption holds no word of the vocabulary: {caption:?}")]
+    NoWord {
+        /// The caption.
+        caption: String,
+    },
+    /// A caption that has no tokens.
+    #[error("the caption cannot be split into tokens: {message}")]
+    NoTokens {
+        /// What the tokenizer says.
+        message: String,
+    },
     /// A caption above the limit.
     #[error(
         "the caption has {found} bytes, over the limit of {limit} (`{section}.max_caption_bytes`)"
@@ -344,6 +356,8 @@ impl Reason {
             Self::FieldCount { .. } => "wrong number of fields",
             Self::NotUtf8 { .. } => "not UTF-8",
             Self::EmptyCaption => "empty caption",
+            Self::NoWord { .. } => "caption without a word",
+            Self::NoTokens { .. } => "caption without tokens",
             Self::LongCaption { .. } => "caption too long",
             Self::EmptyPath => "empty path",
             Self::Url { .. } => "URL in place of a file",

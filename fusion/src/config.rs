@@ -30,6 +30,9 @@ pub enum DualKeys {
     HfClip,
     /// transformers' SigLIP.
     HfSiglip,
+    /// transformers' model of two towers that were trained apart, a ViT and a BERT, or one of them CLIP's:
+    /// `VisionTextDualEncoderModel`.
+    HfVisionText,
     /// open_clip's CLIP.
     OpenClip,
     /// open_clip's CustomTextCLIP: the text tower under `text.`; SigLIP's vision tower is timm's.
@@ -185,9 +188,21 @@ impl DualConfig {
         } else {
             VisionKeys::OpenClip
         };
+        // Of two towers that were trained apart each may be CLIP's.
+        let apart = if self.vision.pooler {
+            VisionKeys::HfVisionText
+        } else {
+            VisionKeys::HfClip
+        };
+        let text_apart = if self.text.pooler {
+            TextKeys::HfVisionText
+        } else {
+            TextKeys::HfClip
+        };
         let (vision, text, scalar) = match keys {
             DualKeys::HfClip => (VisionKeys::HfClip, TextKeys::HfClip, Layout::Scalar),
             DualKeys::HfSiglip => (VisionKeys::HfClip, TextKeys::HfSiglip, Layout::One),
+            DualKeys::HfVisionText => (apart, text_apart, Layout::Scalar),
             DualKeys::OpenClip => (open_clip, TextKeys::OpenClip, Layout::Scalar),
             DualKeys::OpenClipCustom => (open_clip, TextKeys::OpenClipCustom, Layout::Scalar),
         };

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use text_encoder::{TextConfig, TextPooling};
 use transformer::{
-    Activation, ConfigError, Section,
-    config::{limits, within},
+    ConfigError, Section,
+    config::{hf_activation, limits, within},
 };
 use vision_encoder::VisionConfig;
 
@@ -28,6 +28,7 @@ impl DualConfig {
         let (config, keys) = match kind {
             Kind::Clip => (Self::read_clip(&root)?, DualKeys::HfClip),
             Kind::Siglip => (Self::read_siglip(&root)?, DualKeys::HfSiglip),
+            Kind::VisionText => (Self::read_vision_text(&root)?, DualKeys::HfVisionText),
         };
         Ok((config.checked_as(LAYERS)?, keys))
     }
@@ -75,24 +76,78 @@ impl DualConfig {
         Ok(config)
     }
 
-    /// transformers' `config.json` of a CLIP or SigLIP of these sizes, and the naming of its
-    /// weights; none if transformers has no class of this shape (open_clip's mixtures).
+    /// Towers that were trained apart: a ViT or CLIP's, and a BERT or CLIP's.
+    fn read_vision_text(root: &Section) -> Result<Self, FusionError> {
+        let d_joint = root
+            .size("projection_dim", 512)
+            .map_err(FusionError::Model)?;
+        within(|| "projection_dim".into(), d_joint, &limits::WIDTH).map_err(FusionError::Model)?;
+        let part = |key| {
+            let section = root.section(key)?;
+            if section.is_there() {
+                return Ok(section);
+            }
+            Err(root.missing(key, "the config of a tower"))
+        };
+        let vision = part("vision_config").and_then(|json| match json.text("model_type")? {
+            Some("vit") => VisionConfig::from_hf_vit_tower(&json, d_joint),
+            Some("clip_vision_model" | "clip") => VisionConfig::from_hf_clip(&json, d_joint),
+            _ => Err(json.unsupported("model_type", "vit, clip_vision_model")),
+        });
+        let text = part("text_config").and_then(|json| match json.text("model_type")? {
+            Some("bert") => TextConfig::from_hf_bert_tower(&json, d_joint),
+            Some("clip_text_model" | "clip") => TextConfig::from_hf_clip(&json, d_joint),
+            _ => Err(json.unsupported("model_type", "bert, clip_text_model")),
+        });
+        let scale = root.number("logit_scale_init_value", 2.6592);
+        Ok(Self {
+            vision: vision.map_err(FusionError::Vision)?,
+            text: text.map_err(FusionError::Text)?,
+            logit_scale: scale.map_err(FusionError::Model)?,
+            logit_bias: None,
+        })
+    }
+
+    /// transformers' `config.json` of a model of these sizes, and the naming of its weights: of a CLIP, a SigLIP, or two
+    /// towers that were trained apart. None if transformers has no class of this shape (open_clip's mixtures).
     pub fn to_hf(&self) -> Option<(Value, DualKeys)> {
+        if self.text.pooler || self.vision.pooler {
+            return Some((self.hf_vision_text()?, DualKeys::HfVisionText));
+        }
         let (kind, keys) = match self.logit_bias {
             None => ("clip", DualKeys::HfClip),
             Some(_) => ("siglip", DualKeys::HfSiglip),
         };
         let json = self.hf_json(kind);
         // What cannot be said in this form does not survive being read back.
-        let (again, _) = Self::from_hf(&json).ok()?;
+        self.is_read_back(&json).then_some((json, keys))
+    }
+
+    fn hf_vision_text(&self) -> Option<Value> {
+        let mut clip = self.hf_json("clip");
+        let vision = self.vision.to_hf_vit_tower();
+        let text = self.text.to_hf_bert_tower();
+        let json = json!({
+            "architectures": ["VisionTextDualEncoderModel"],
+            "model_type": "vision-text-dual-encoder",
+            "projection_dim": self.text.d_output?,
+            "logit_scale_init_value": self.logit_scale,
+            "vision_config": vision.unwrap_or_else(|| clip["vision_config"].take()),
+            "text_config": text.unwrap_or_else(|| clip["text_config"].take()),
+        });
+        self.is_read_back(&json).then_some(json)
+    }
+
+    /// Whether a file says all of this, but for what only training knows.
+    fn is_read_back(&self, json: &Value) -> bool {
         let trained = |config: &Self| {
             let mut config = config.clone();
             config.vision.dropout = 0.0;
             config.text.dropout = 0.0;
             config.vision.patch_dropout = 0.0;
-            (config.vision, config.text)
+            (config.vision, config.text, config.logit_bias.is_some())
         };
-        (trained(&again) == trained(self)).then_some((json, keys))
+        Self::from_hf(json).is_ok_and(|(again, _)| trained(&again) == trained(self))
     }
 
     fn hf_json(&self, kind: &str) -> Value {
@@ -115,7 +170,7 @@ impl DualConfig {
                 "num_hidden_layers": vision.n_layers,
                 "num_attention_heads": vision.n_heads,
                 "intermediate_size": vision.d_hidden,
-                "hidden_act": hf_name(vision.activation),
+                "hidden_act": hf_activation(vision.activation),
                 "layer_norm_eps": vision.norm_epsilon,
                 "attention_dropout": vision.attention_dropout,
             },
@@ -127,7 +182,7 @@ impl DualConfig {
                 "num_hidden_layers": text.n_layers,
                 "num_attention_heads": text.n_heads,
                 "intermediate_size": text.d_hidden,
-                "hidden_act": hf_name(text.activation),
+                "hidden_act": hf_activation(text.activation),
                 "layer_norm_eps": text.norm_epsilon,
                 "attention_dropout": text.attention_dropout,
                 "projection_size": joint,
@@ -148,6 +203,7 @@ impl DualConfig {
 enum Kind {
     Clip,
     Siglip,
+    VisionText,
 }
 
 fn kind(root: &Section) -> Result<Kind, ConfigError> {
@@ -158,13 +214,14 @@ fn kind(root: &Section) -> Result<Kind, ConfigError> {
     match root.text("model_type")? {
         Some("clip") => Ok(Kind::Clip),
         Some("siglip") => Ok(Kind::Siglip),
+        Some("vision-text-dual-encoder") => Ok(Kind::VisionText),
         Some("siglip2") => {
-            let supported = "clip, siglip; siglip2 is the family with pictures of any shape (NaFlex), SigLIP 2 of a \
+            let supported = "clip, siglip, vision-text-dual-encoder; siglip2 is the family with pictures of any shape (NaFlex), SigLIP 2 of a \
                              fixed size says siglip";
             Err(root.unsupported("model_type", supported))
         }
-        Some(_) => Err(root.unsupported("model_type", "clip, siglip")),
-        None => Err(root.missing("model_type", "clip or siglip")),
+        Some(_) => Err(root.unsupported("model_type", "clip, siglip, vision-text-dual-encoder")),
+        None => Err(root.missing("model_type", "clip, siglip or vision-text-dual-encoder")),
     }
 }
 
@@ -188,15 +245,6 @@ fn clip_section<'a>(root: &Section<'a>, key: &str) -> Result<Section<'a>, Config
         "clip_text_model"
     };
     of_kind(&section, &[kind, "clip"]).map(|()| section)
-}
-
-fn hf_name(activation: Activation) -> &'static str {
-    match activation {
-        Activation::Gelu => "gelu",
-        Activation::GeluTanh => "gelu_pytorch_tanh",
-        Activation::QuickGelu => "quick_gelu",
-        Activation::Relu => "relu",
-    }
 }
 
 #[cfg(test)]
@@ -224,5 +272,28 @@ mod tests {
             ..clip
         };
         assert!(mixed.to_hf().is_none());
+    }
+
+    #[test]
+    fn towers_that_were_trained_apart_read_back_the_same() {
+        let text = TextConfig::bert(600, 16, 128, 2);
+        let vit = VisionConfig {
+            pooler: true,
+            output_bias: false,
+            ..VisionConfig::vit(32, 8, 64, 2)
+        };
+        let clip = VisionConfig::clip(32, 8, 64, 2);
+        let clip_text = TextConfig::clip(600, 16, 128, 2);
+        for (vision, text) in [(vit.clone(), text.clone()), (clip, text), (vit, clip_text)] {
+            let joined = DualConfig::clip(vision, text, 48);
+            let (json, keys) = joined.to_hf().unwrap();
+            assert_eq!(keys, DualKeys::HfVisionText);
+            assert_eq!(DualConfig::from_hf(&json).unwrap(), (joined.clone(), keys));
+            let biased = DualConfig {
+                logit_bias: Some(-10.0),
+                ..joined
+            };
+            assert!(biased.to_hf().is_none());
+        }
     }
 }

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use burn::tensor::{Bool, Int, Tensor};
 use checkpointing::{
-    Backward, Chain, Gradients, Pass, Policy, Pullback, Schedule, Seed, State, Streams, forward,
+    Chain, Execution, Gradients, Pass, Policy, Pullback, Schedule, Seed, State, Streams, forward,
+    pull_in_lockstep, side_by_side,
 };
-use rayon::prelude::*;
 use text_encoder::TextEncoder;
 use transformer::Tokens;
 use vision_encoder::VisionEncoder;
@@ -33,15 +33,8 @@ pub struct Batch {
 pub struct StepConfig {
     /// The loss.
     pub loss: ContrastiveLoss,
-    /// What is kept between forward and backward.
-    pub policy: Policy,
-    /// Parts of a micro-batch that are computed side by side, each by one of rayon's threads; 1 computes it as a whole,
-    /// on the thread that calls. The gradient is the same but for the order of its sums; with dropout or patch dropout
-    /// each part draws as a micro-batch of its own.
-    ///
-    /// For processors: on a GPU, where Burn 0.22 has a queue for each thread, sums of what two threads computed came too
-    /// early and were wrong. There it must be 1.
-    pub parts: usize,
+    /// How it is executed.
+    pub execution: Execution,
 }
 
 /// What a step gives back.
@@ -69,7 +62,7 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     config: &StepConfig,
     seed: Seed,
 ) -> StepOutput {
-    let towers = Towers::new(model, config.policy);
+    let towers = Towers::new(model, config.execution.policy);
     let state = |piece: &Piece<'_>, side| match side {
         0 => piece.picture(&model.vision),
         _ => piece.caption(&model.text),
@@ -78,7 +71,7 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     let mut seeds = (0..).map(|place| seed.child(place));
     let micro_batches: Vec<Vec<Piece<'_>>> = micro_batches
         .iter()
-        .map(|batch| Piece::of(batch, config.parts, &mut seeds))
+        .map(|batch| Piece::of(batch, config.execution, &mut seeds))
         .collect();
     let (last, cached) = micro_batches
         .split_last()
@@ -140,20 +133,6 @@ pub fn contrastive_step<V: VisionEncoder, T: TextEncoder>(
     }
 }
 
-/// Pulls the parts of a batch back, all of them one segment before any of them the next, and adds up their gradients in
-/// the order of the parts.
-fn pull_in_lockstep(chain: &Chain<'_>, mut parts: Vec<Backward>, gradients: &mut Gradients) {
-    loop {
-        let stepped = side_by_side(parts.iter_mut(), |part| part.step(chain));
-        if stepped.iter().all(Option::is_none) {
-            return;
-        }
-        for step in stepped.into_iter().flatten() {
-            gradients.merge(step.gradients);
-        }
-    }
-}
-
 /// Pairs that are computed as one: some rows of a micro-batch.
 struct Piece<'a> {
     of: &'a Batch,
@@ -162,19 +141,15 @@ struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
-    /// A micro-batch in `parts` runs of rows of nearly the same length, in order; fewer if there are fewer pairs.
-    fn of(of: &'a Batch, parts: usize, seeds: &mut impl Iterator<Item = Seed>) -> Vec<Self> {
+    /// The parts of a micro-batch.
+    fn of(
+        of: &'a Batch,
+        execution: Execution,
+        seeds: &mut impl Iterator<Item = Seed>,
+    ) -> Vec<Self> {
         let [pairs, ..] = of.pixels.dims();
-        let parts = parts.clamp(1, pairs.max(1));
-        let start = |part: usize| part * pairs / parts;
-        (0..parts)
-            .zip(seeds)
-            .map(|(part, seed)| Self {
-                of,
-                rows: start(part)..start(part + 1),
-                seed,
-            })
-            .collect()
+        let rows = execution.split(pairs).zip(seeds);
+        rows.map(|(rows, seed)| Self { of, rows, seed }).collect()
     }
 
     /// Whether it is the whole micro-batch.
@@ -200,19 +175,6 @@ impl<'a> Piece<'a> {
         }
         let rows = || [self.rows.clone()];
         tower.input(ids.slice(rows()), mask.map(|mask| mask.slice(rows())))
-    }
-}
-
-/// `f` of each piece, in order.
-fn side_by_side<P: Send, T: Send>(
-    pieces: impl IntoIterator<Item = P>,
-    f: impl Fn(P) -> T + Send + Sync,
-) -> Vec<T> {
-    let pieces: Vec<P> = pieces.into_iter().collect();
-    if pieces.len() == 1 {
-        pieces.into_iter().map(f).collect()
-    } else {
-        pieces.into_par_iter().with_max_len(1).map(f).collect()
     }
 }
 
@@ -383,8 +345,10 @@ mod tests {
         let step = |parts: usize| {
             let config = StepConfig {
                 loss: ContrastiveLoss::Softmax,
-                policy: Policy::StoreAll,
-                parts,
+                execution: Execution {
+                    parts,
+                    ..Execution::default()
+                },
             };
             contrastive_step(&model, &micro_batches, &config, Seed::new(0))
         };

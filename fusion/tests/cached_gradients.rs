@@ -7,7 +7,7 @@ use burn::{
     module::{Module, ModuleVisitor, Param, ParamId},
     tensor::{Device, Distribution, Int, Tensor, TensorData, activation::log_softmax},
 };
-use checkpointing::{Policy, Seed};
+use checkpointing::{Execution, Policy, Seed};
 use fusion::{Batch, DualConfig, DualEncoder, StepConfig, contrastive_step, loss::ContrastiveLoss};
 use text_encoder::{TextConfig, TextEncoder, TextTransformer};
 use transformer::Tokens;
@@ -100,8 +100,7 @@ fn micro_batches_with_dropout_give_the_gradients_of_one_graph() {
         for policy in [Policy::StoreAll, Policy::EveryCut, Policy::Nested(3, 1)] {
             let config = StepConfig {
                 loss: ContrastiveLoss::Softmax,
-                policy,
-                parts,
+                execution: Execution { policy, parts },
             };
             let step = contrastive_step(&model, &batches, &config, seed);
             assert!((step.loss - want_loss).abs() <= 1e-5 * want_loss);

@@ -232,13 +232,16 @@ fn every_number_is_held_to_its_bounds_by_its_full_name() {
         ("projection_dim", json!(0)),
         ("logit_scale_init_value", json!("2.6")),
         ("model_type", json!("siglip2")),
-        ("model_type", json!("vision-text-dual-encoder")),
         ("quantization_config", json!({ "bits": 4 })),
     ];
     for (key, value) in model {
         let error = clip(|config| config[key] = value.clone()).unwrap_err();
         assert_eq!(error.key(), Some(key), "{error}");
     }
+    // Of towers that were trained apart each says what it is.
+    let apart = clip(|config| config["model_type"] = json!("vision-text-dual-encoder"));
+    let error = apart.unwrap_err();
+    assert_eq!(error.key(), Some("vision_config.model_type"), "{error}");
 }
 
 #[test]

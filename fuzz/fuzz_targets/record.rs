@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use fuzz::{Folder, split};
 use libfuzzer_sys::fuzz_target;
 use sha2::{Digest, Sha256};
-use trainer::record;
+use trainer::run::record;
 use transformer::Weights;
 
 /// A record in which nothing is wrong but the files.

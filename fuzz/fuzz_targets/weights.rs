@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use fuzz::{Folder, split};
 use libfuzzer_sys::fuzz_target;
-use trainer::weight_file::Tensors;
+use trainer::input::weight_file::Tensors;
 use transformer::{Bindings, Layout, TensorSource, Weights, check_keys};
 
 /// Tensors of more elements are not read: a pickle may say that one element is seen from a million places.

@@ -37,7 +37,9 @@ impl TextEmbed {
         let d_model = config.d_model;
         Self {
             tokens: normal(0.02).init([config.vocab_size, d_model], device),
-            positions: normal(0.01).init([config.context, d_model], device),
+            // CLIP's, and BERT's.
+            positions: normal(if config.embed_norm { 0.02 } else { 0.01 })
+                .init([config.context, d_model], device),
             segments: (config.segment_types > 0)
                 .then(|| normal(0.02).init([config.segment_types, d_model], device)),
             norm: config

@@ -10,7 +10,7 @@ use checkpointing::{
 };
 use peft::{Linear, LinearConfig};
 use precision::Stored;
-use transformer::{LayerNorm, POOLED, PooledToken};
+use transformer::{HeadEnd, LayerNorm, POOLED, PooledToken};
 
 use crate::{TextConfig, TextPooling};
 
@@ -59,11 +59,7 @@ impl TextHead {
     /// `[batch, tokens]` -> `[batch, 1, d_model]`.
     pub fn pool(&self, hidden: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<3> {
         // The norm works token by token: pool first, and it touches one token only.
-        let normed = self.tokens(self.pick(hidden, ids).0);
-        match &self.pooler {
-            None => normed,
-            Some(pooler) => pooler.forward(normed).tanh(),
-        }
+        self.end().pool(self.tokens(self.pick(hidden, ids).0))
     }
 
     /// The pooled token, and where it was; none if the hidden states are of that token alone.
@@ -87,25 +83,16 @@ impl TextHead {
         wants_input || self.norm.as_ref().is_some_and(LayerNorm::trains)
     }
 
-    /// Whether the cotangent of what is projected is of use.
-    fn pulls_pooled(&self, wants_input: bool) -> bool {
-        self.pulls_normed(wants_input) || self.pooler.as_ref().is_some_and(Linear::trains)
-    }
-
-    fn projection_needs_input(&self) -> bool {
-        self.projection.as_ref().is_some_and(Linear::needs_input)
-    }
-
     /// Whether the pullback reads the picked token.
     fn needs_token(&self, wants_input: bool) -> bool {
-        self.norm.is_some() && self.pulls_normed(wants_input)
-            || self.pooler.as_ref().is_some_and(Linear::needs_input)
-            || self.pooler.is_none() && self.projection_needs_input()
+        self.norm.is_some() && self.pulls_normed(wants_input) || self.end().needs_input()
     }
 
-    /// Whether the pullback reads what the pooler gave.
-    fn needs_pooled(&self, wants_input: bool) -> bool {
-        self.pooler.is_some() && (self.pulls_pooled(wants_input) || self.projection_needs_input())
+    fn end(&self) -> HeadEnd<'_> {
+        HeadEnd {
+            pooler: self.pooler.as_ref(),
+            projection: self.projection.as_ref(),
+        }
     }
 
     /// The place of the pooled token. Shapes: `[batch, tokens] -> [batch, 1]`.
@@ -140,11 +127,8 @@ impl Forward for TextHead {
     fn forward(&self, input: State, _seed: Seed) -> State {
         let ids = input.ids("ids").expect("pooling reads the token ids");
         input.without(POOLED).map_hidden(|hidden| {
-            let pooled = self.pool(hidden, ids);
-            match &self.projection {
-                None => pooled,
-                Some(projection) => projection.forward(pooled),
-            }
+            let normed = self.tokens(self.pick(hidden, ids).0);
+            self.end().forward(normed)
         })
     }
 }
@@ -164,22 +148,13 @@ impl Segment for TextHead {
         let (token, place) = self.pick(hidden, ids);
         let needs = self.needs_token(wants);
         let kept = needs.then(|| call.keep.store(token.clone()));
-        let normed = self.tokens(token);
-        let pooled = match &self.pooler {
-            None => normed,
-            Some(pooler) => pooler.forward(normed).tanh(),
-        };
-        let needs = self.needs_pooled(wants);
-        let kept_pooled = needs.then(|| call.keep.store(pooled.clone()));
-        let output = match &self.projection {
-            None => pooled,
-            Some(projection) => projection.forward(pooled),
-        };
+        let wants = self.pulls_normed(wants);
+        let (output, pooled) = self.end().record(self.tokens(token), wants, call.keep);
         let saved = TextHeadSaved {
             shape,
             place,
             token: kept,
-            pooled: kept_pooled,
+            pooled,
         };
         (input.without(POOLED).with_stream(HIDDEN, output), saved)
     }
@@ -195,34 +170,18 @@ impl Segment for TextHead {
         let [batch, _, d_model] = saved.shape;
         let flat = |x: Tensor<3>| -> Tensor<2> { x.squeeze_dim(1) };
         let token = saved.token.map(Stored::load);
-        let pooled = saved.pooled.map(Stored::load);
         let Some(cotangent) = cotangents.take(HIDDEN) else {
             return Streams::default();
         };
-        let mut cotangent = flat(cotangent);
-        let normed = || token.clone().map(|token| flat(self.tokens(token)));
-        if let Some(projection) = &self.projection {
-            let input = match &self.pooler {
-                None if projection.needs_input() => normed(),
-                None => None,
-                Some(_) => pooled.clone().map(flat),
-            };
-            projection.pull_parameters(input, cotangent.clone(), gradients);
-            if !self.pulls_pooled(wants) {
-                return Streams::default();
-            }
-            cotangent = projection.pull_input(cotangent);
-        }
-        if let (Some(pooler), Some(pooled)) = (&self.pooler, pooled.clone()) {
-            let pooled = flat(pooled);
-            cotangent = cotangent * (pooled.clone() * pooled).neg().add_scalar(1.0);
-            let input = if pooler.needs_input() { normed() } else { None };
-            pooler.pull_parameters(input, cotangent.clone(), gradients);
-            if !self.pulls_normed(wants) {
-                return Streams::default();
-            }
-            cotangent = pooler.pull_input(cotangent);
-        }
+        let end = self.end();
+        let normed = token.clone().filter(|_| end.needs_input());
+        let normed = normed.map(|token| flat(self.tokens(token)));
+        let pooled = saved.pooled.map(Stored::load).map(flat);
+        let pulls = self.pulls_normed(wants);
+        let Some(mut cotangent) = end.pull(normed, pooled, flat(cotangent), pulls, gradients)
+        else {
+            return Streams::default();
+        };
         if let (Some(norm), Some(token)) = (&self.norm, token) {
             cotangent = norm.pull(flat(token), cotangent, None, gradients);
         }
@@ -239,25 +198,21 @@ impl Segment for TextHead {
     fn cost(&self, input: &Outline, call: &Call<'_>) -> Cost {
         let wants = call.wants.has(HIDDEN);
         let [batch, _, d_model] = input.stream(HIDDEN);
-        let kept = [self.needs_token(wants), self.needs_pooled(wants)];
-        let kept = kept.into_iter().filter(|is_kept| *is_kept).count();
-        let maps = [
-            (&self.projection, self.pulls_pooled(wants)),
-            (&self.pooler, self.pulls_normed(wants)),
-        ];
-        let is_pulled = [true, self.pulls_pooled(wants)];
-        let mut cost = Cost::free(input.clone().without(POOLED));
-        for ((map, wants_input), is_pulled) in maps.into_iter().zip(is_pulled) {
-            if let Some(map) = map {
-                cost.forward_flops += map.forward_flops(batch);
-                if is_pulled {
-                    cost.backward_flops += map.pull_flops(batch, wants_input);
-                }
-            }
+        let end = self.end();
+        let cost = end.cost(batch, d_model, self.pulls_normed(wants), call.keep);
+        let token = if self.needs_token(wants) {
+            call.keep.bytes(batch * d_model)
+        } else {
+            0
+        };
+        Cost {
+            output: input
+                .clone()
+                .without(POOLED)
+                .with_stream(HIDDEN, [batch, 1, end.d_output(d_model)]),
+            forward_flops: cost.forward_flops,
+            backward_flops: cost.backward_flops,
+            saved_bytes: token + cost.saved_bytes,
         }
-        let width = self.projection.as_ref().map_or(d_model, Linear::d_output);
-        cost.output = cost.output.with_stream(HIDDEN, [batch, 1, width]);
-        cost.saved_bytes = call.keep.bytes(kept * batch * d_model);
-        cost
     }
 }

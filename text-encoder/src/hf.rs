@@ -1,7 +1,7 @@
 //! The config files of transformers.
 
-use serde_json::Value;
-use transformer::{Activation, ConfigError, Section};
+use serde_json::{Value, json};
+use transformer::{Activation, ConfigError, Section, config::hf_activation};
 
 use crate::{TextConfig, TextPooling};
 
@@ -53,7 +53,23 @@ impl TextConfig {
     ///
     /// Names the key that is at fault.
     pub fn from_hf_bert(json: &Value) -> Result<Self, ConfigError> {
-        let json = Section::root(json)?;
+        Self::bert(30522, 512, 768, 12).read_bert(&Section::root(json)?)
+    }
+
+    /// The `text_config` of transformers' two-tower model, a BERT, and the model's `projection_dim`.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
+    pub fn from_hf_bert_tower(json: &Section, projection_dim: usize) -> Result<Self, ConfigError> {
+        let base = Self {
+            d_output: Some(projection_dim),
+            ..Self::bert(30522, 512, 768, 12)
+        };
+        base.read_bert(json)
+    }
+
+    fn read_bert(self, json: &Section) -> Result<Self, ConfigError> {
         json.require("is_decoder", false)?;
         let padding_id = match json.get("pad_token_id") {
             None => Some(0),
@@ -64,9 +80,49 @@ impl TextConfig {
             padding_id,
             dropout: json.number("hidden_dropout_prob", 0.1)?,
             attention_dropout: json.number("attention_probs_dropout_prob", 0.1)?,
-            ..Self::bert(30522, 512, 768, 12)
+            ..self
         };
-        base.read_hf(&json)
+        base.read_hf(json)
+    }
+
+    /// transformers' `config.json` of a BERT of these sizes that says masked words; none if transformers' BERT has no such
+    /// shape.
+    pub fn to_hf_bert(&self) -> Option<Value> {
+        let mut json = self.hf_bert_json();
+        json["architectures"] = json!(["BertForMaskedLM"]);
+        let again = Self::from_hf_bert(&json).ok()?;
+        // Its pooler takes no part there.
+        let again = Self {
+            pooler: self.pooler,
+            ..again
+        };
+        (again == *self).then_some(json)
+    }
+
+    /// The `text_config` of transformers' two-tower model of this tower, a BERT with a pooler; none if it is another.
+    pub fn to_hf_bert_tower(&self) -> Option<Value> {
+        let json = self.hf_bert_json();
+        let section = Section::root(&json).ok()?;
+        let again = Self::from_hf_bert_tower(&section, self.d_output?).ok()?;
+        (again == *self).then_some(json)
+    }
+
+    fn hf_bert_json(&self) -> Value {
+        json!({
+            "model_type": "bert",
+            "vocab_size": self.vocab_size,
+            "max_position_embeddings": self.context,
+            "hidden_size": self.d_model,
+            "num_hidden_layers": self.n_layers,
+            "num_attention_heads": self.n_heads,
+            "intermediate_size": self.d_hidden,
+            "hidden_act": hf_activation(self.activation),
+            "layer_norm_eps": self.norm_epsilon,
+            "type_vocab_size": self.segment_types,
+            "pad_token_id": self.padding_id,
+            "hidden_dropout_prob": self.dropout,
+            "attention_probs_dropout_prob": self.attention_dropout,
+        })
     }
 
     /// The keys that the transformers families share, over the defaults of a class; bookkeeping keys are passed over.
@@ -105,5 +161,29 @@ fn hf_key(field: &str) -> &str {
         "d_output" => "projection_size",
         "dropout" => "hidden_dropout_prob",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_of_a_bert_reads_back_the_same() {
+        let config = TextConfig {
+            padding_id: Some(3),
+            attention_dropout: 0.1,
+            ..TextConfig::bert(600, 32, 128, 2)
+        };
+        let json = config.to_hf_bert().unwrap();
+        assert_eq!(TextConfig::from_hf_bert(&json).unwrap(), config);
+        let tower = TextConfig {
+            d_output: Some(48),
+            ..config
+        };
+        let json = tower.to_hf_bert_tower().unwrap();
+        let section = Section::root(&json).unwrap();
+        assert_eq!(TextConfig::from_hf_bert_tower(&section, 48).unwrap(), tower);
+        assert_eq!(TextConfig::clip(600, 32, 128, 2).to_hf_bert(), None);
     }
 }

@@ -17,6 +17,8 @@ pub enum TextKeys {
     OpenClipCustom,
     /// transformers' BERT without a prefix.
     Bert,
+    /// transformers' BERT in its two-tower model: `text_model.…`, `text_projection`.
+    HfVisionText,
 }
 
 /// Old BERT releases spell `gamma` and `beta`; this gives today's names.
@@ -59,12 +61,12 @@ impl TextKeys {
                 },
             },
             Self::OpenClip | Self::OpenClipCustom => open,
-            Self::Bert => Names {
+            Self::Bert | Self::HfVisionText => Names {
                 tokens: "embeddings.word_embeddings.weight",
                 positions: "embeddings.position_embeddings.weight",
                 block: ("encoder.layer", BlockKeys::BERT),
                 norm: "",
-                projection: "",
+                projection: "text_projection",
             },
         }
     }
@@ -100,6 +102,11 @@ impl TextConfig {
         if self.pooler {
             bindings.linear("head.pooler", "pooler.dense", true);
         }
+        bindings.ignore("embeddings.position_ids");
+        bindings.ignore("attn_mask");
+        if keys == TextKeys::HfVisionText {
+            bindings = bindings.prefix_keys("text_model.");
+        }
         if self.d_output.is_some() {
             match keys {
                 // A bare matrix applied as `x @ text_projection`.
@@ -109,23 +116,26 @@ impl TextConfig {
                 _ => bindings.linear("head.projection", names.projection, self.output_bias),
             }
         }
-        bindings.ignore("embeddings.position_ids");
-        bindings.ignore("attn_mask");
         match keys {
             TextKeys::OpenClipCustom => bindings.prefix_keys("text."),
             _ => bindings,
         }
     }
 
-    /// The names of the masked-language-model head, after `head` in the module.
+    /// The name on disk of each parameter of a [`MaskedLanguageModel`](crate::MaskedLanguageModel), transformers'
+    /// `BertForMaskedLM`.
     pub fn mlm_bindings(&self) -> Bindings {
-        let mut bindings = Bindings::default();
-        bindings.linear("dense", "cls.predictions.transform.dense", true);
-        bindings.norm("norm", "cls.predictions.transform.LayerNorm");
-        bindings.bind("bias", "cls.predictions.bias", Layout::Same);
+        let mut head = Bindings::default();
+        head.linear("transform.dense", "cls.predictions.transform.dense", true);
+        head.norm("transform.norm", "cls.predictions.transform.LayerNorm");
+        head.bind("bias", "cls.predictions.bias", Layout::Same);
         // The decoder is the word embedding; some releases store it, and its bias, again.
-        bindings.ignore("cls.predictions.decoder.weight");
-        bindings.ignore("cls.predictions.decoder.bias");
+        head.ignore("cls.predictions.decoder.weight");
+        head.ignore("cls.predictions.decoder.bias");
+        let mut bindings = Bindings::default();
+        let bert = self.bindings(TextKeys::Bert).prefix_keys("bert.");
+        bindings.nest("bert", bert);
+        bindings.nest("head", head);
         bindings
     }
 }

@@ -14,6 +14,9 @@ pub use config::{TextConfig, TextPooling};
 pub use embed::{TextEmbed, TextEmbedSaved};
 pub use head::{TextHead, TextHeadSaved};
 pub use keys::{TextKeys, modern_bert_names};
-pub use mlm::{MlmHead, MlmSaved, MlmSegment};
+pub use mlm::{
+    LABELLED, MaskedBatch, MaskedLanguageModel, MlmHead, MlmOutput, MlmSaved, MlmTransform,
+    mlm_step,
+};
 pub use tower::{TextEncoder, TextTransformer};
 pub use transformer::ConfigError;

@@ -6,7 +6,7 @@ use burn::{
 };
 use checkpointing::{Chain, Passenger, State};
 use peft::LinearConfig;
-use transformer::{Block, BlockConfig, NormOrder, POOLED, Tokens, push_blocks};
+use transformer::{Block, BlockConfig, Locked, NormOrder, POOLED, Tokens, push_blocks};
 
 use crate::{TextConfig, TextEmbed, TextHead};
 
@@ -44,6 +44,9 @@ pub struct TextTransformer {
     pub head: TextHead,
 }
 
+/// The deviation of BERT's weights at the start.
+const BERT: f64 = 0.02;
+
 impl TextConfig {
     /// Initialises the tower. Nothing is allocated until the first use.
     pub fn init(&self, device: &Device) -> TextTransformer {
@@ -56,13 +59,10 @@ impl TextConfig {
         }
     }
 
-    /// One block, drawn as CLIP draws its text tower: branches that end in the residual sum start
-    /// smaller the deeper the tower.
+    /// One block. BERT's is drawn from N(0, 0.02). CLIP's text tower is drawn so that branches that end in the residual sum
+    /// start smaller the deeper the tower.
     fn init_block(&self, config: &BlockConfig, device: &Device) -> Block {
         let mut block = config.init(device);
-        if self.norm_order == NormOrder::Post {
-            return block;
-        }
         let (d_model, layers) = (self.d_model as f64, self.n_layers as f64);
         let attention = d_model.powf(-0.5);
         let residual = attention * (2.0 * layers).powf(-0.5);
@@ -71,6 +71,20 @@ impl TextConfig {
         let draw_mlp =
             |inputs, outputs, std| map(inputs, outputs, std).with_drawn_bias().init(device);
         let width = self.d_model;
+        if self.norm_order == NormOrder::Post {
+            let attention = &mut block.attention;
+            for map in [
+                &mut attention.query,
+                &mut attention.key,
+                &mut attention.value,
+                &mut attention.output,
+            ] {
+                *map = draw(width, width, BERT);
+            }
+            block.mlp.fc1 = draw(width, self.d_hidden, BERT);
+            block.mlp.fc2 = draw(self.d_hidden, width, BERT);
+            return block;
+        }
         block.attention.query = draw(width, width, attention);
         block.attention.key = draw(width, width, attention);
         block.attention.value = draw(width, width, attention);
@@ -78,6 +92,20 @@ impl TextConfig {
         block.mlp.fc1 = draw_mlp(width, self.d_hidden, (2.0 * d_model).powf(-0.5));
         block.mlp.fc2 = draw_mlp(self.d_hidden, width, residual);
         block
+    }
+}
+
+impl TextTransformer {
+    /// The tower with a part of it frozen.
+    pub fn locked(mut self, part: Locked) -> Self {
+        if part == Locked::Whole {
+            return self.no_grad();
+        }
+        (self.embed, self.blocks) = part.freeze(self.embed, self.blocks);
+        if part == Locked::Body {
+            self.head.norm = self.head.norm.take().map(Module::no_grad);
+        }
+        self
     }
 }
 

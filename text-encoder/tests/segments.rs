@@ -6,7 +6,7 @@ use checkpointing::{
     Call, Passenger, Seed, State, Wants,
     check::{check_segment, freezings, shaken},
 };
-use text_encoder::{MlmHead, TextConfig};
+use text_encoder::{LABELLED, MlmHead, TextConfig};
 
 fn configs() -> [(&'static str, TextConfig); 4] {
     let clip = TextConfig {
@@ -86,14 +86,18 @@ fn every_head_is_autodiffs_and_costs_what_it_says() {
 fn the_head_of_masked_words_is_autodiffs_and_costs_what_it_says() {
     let device = testing::device();
     let [.., (_, config), _] = configs();
-    let tower = shaken(config.init(&device));
     let head = shaken(MlmHead::new(&config, &device));
     let x = Tensor::random([2, 5, 24], Distribution::Normal(0.0, 1.0), &device);
-    for (freezing, segment) in freezings(&head.tied(&tower.embed, &config)) {
-        for wants in [Wants::hidden(), Wants::nothing()] {
-            println!("{freezing}, {wants:?}");
-            let call = Call::new(Seed::new(5), &wants);
-            check_segment(&segment, &State::hidden(x.clone()), &call, 1e-5);
+    let all = State::hidden(x);
+    let places = Tensor::<2, Int>::from_data([[1, 3, 4, 8]], &device);
+    let some = all.clone().with(LABELLED, Passenger::Ids(places));
+    for (freezing, segment) in freezings(&head.transform) {
+        for (input, which) in [(&all, "all"), (&some, "some")] {
+            for wants in [Wants::hidden(), Wants::nothing()] {
+                println!("{which}, {freezing}, {wants:?}");
+                let call = Call::new(Seed::new(5), &wants);
+                check_segment(&segment, input, &call, 1e-5);
+            }
         }
     }
 }

@@ -6,15 +6,17 @@ use anyhow::ensure;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    bench::{self, BenchArgs},
-    data_check::{self, CheckArgs},
+    commands::{
+        bench::{self, BenchArgs},
+        data_check::{self, CheckArgs},
+        embed::{self, EmbedArgs},
+        eval::{self, EvalArgs},
+        export::{self, ExportArgs},
+        show_recipe::{self, RecipeArgs},
+        train::{self, TrainArgs},
+    },
     device::{self, Choice},
-    embed::{self, EmbedArgs},
-    evaluate::{self, EvalArgs},
-    export::{self, ExportArgs},
     say::{is_lost, tell},
-    show_recipe::{self, RecipeArgs},
-    train::{self, TrainArgs},
 };
 
 /// Trains vision-language models on little hardware.
@@ -90,7 +92,7 @@ fn run(cli: Cli) -> anyhow::Result<Product> {
     };
     match cli.command {
         Command::Train(args) => train::run(&args, &device()?),
-        Command::Eval(args) => evaluate::run(&args, &device()?),
+        Command::Eval(args) => eval::run(&args, &device()?),
         Command::Export(args) => export::run(&args, &device()?),
         Command::Embed(args) => embed::run(&args, &device()?),
         Command::Data(DataCommand::Check(args)) => data_check::run(&args),

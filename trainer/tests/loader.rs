@@ -3,16 +3,20 @@
 
 use std::{fs, path::Path};
 
-use fusion::DualConfig;
 use tempfile::TempDir;
-use text_encoder::{TextConfig, tokenizer::Tokenizer};
+use text_encoder::tokenizer::Tokenizer;
 use trainer::{
-    corpus::{self, HostBatch, Inputs, Joined},
-    loader::{Loader, Position},
+    input::{
+        caption_reader::CaptionReader,
+        image_reader::ImageReader,
+        loader::{Loader, Position},
+        sources::{self, Joined, open_one},
+        watched::Watched,
+    },
     recipe::{Overrides, Recipe},
-    watched::Watched,
+    task::contrastive::{HostBatch, Inputs},
 };
-use vision_encoder::{VisionConfig, image::PreprocessorConfig};
+use vision_encoder::image::PreprocessorConfig;
 
 const IMAGES: [&str; 6] = [
     "good.png",
@@ -56,7 +60,7 @@ fn picture(number: usize) -> Vec<u8> {
 }
 
 /// A table of 23 pictures and two shards of 17 and 20, one picture in six broken.
-fn sources() -> TempDir {
+fn data() -> TempDir {
     let folder = TempDir::new().unwrap();
     let mut rows = String::from("filepath\ttitle\n");
     for number in 0..23 {
@@ -97,16 +101,17 @@ fn batches(folder: &Path, set: &[&str], from: Position) -> Vec<(Vec<HostBatch>, 
         ..Overrides::default()
     };
     let recipe = Recipe::load(&folder.join("recipe.toml"), &overrides).unwrap();
-    let source = Joined::new(corpus::open(&recipe.data.train, &recipe).unwrap().sources);
+    let opened = sources::open(&recipe.data.train, &recipe, open_one).unwrap();
+    let source = Joined::new(opened.sources);
     let tokenizer = Tokenizer::train_bpe(
         ["a row of the table and a sample of a shard"].into_iter(),
         600,
     )
     .unwrap();
-    let text = TextConfig::clip(600, 32, 32, 1);
-    let config = DualConfig::clip(VisionConfig::clip(24, 8, 32, 1), text, 32);
-    let preprocessing = PreprocessorConfig::clip(24);
-    let inputs = Inputs::new(&recipe, &preprocessing, &config, 32, tokenizer).unwrap();
+    let inputs = Inputs {
+        images: ImageReader::new(&recipe, &PreprocessorConfig::clip(24), 24).unwrap(),
+        captions: CaptionReader::new(tokenizer, 32, false),
+    };
     let watched = Watched::new(&source, Vec::new());
     let mut loader = Loader::new(&watched, &inputs, &recipe, from).unwrap();
     let next = |_| {
@@ -120,7 +125,7 @@ fn batches(folder: &Path, set: &[&str], from: Position) -> Vec<(Vec<HostBatch>, 
 
 #[test]
 fn threads_and_restarts_change_no_batch() {
-    let folder = sources();
+    let folder = data();
     for options in [&[][..], &["data.bucket=true"], &["data.shuffle_window=5"]] {
         let with = |workers: &'static str| [options, &[workers]].concat();
         let start = Position::default();

@@ -38,7 +38,7 @@ pub struct VocabularyWants {
 /// What [`vocabulary_cross_entropy`] gives.
 #[derive(Debug)]
 pub struct VocabularyLoss {
-    /// The mean over the tokens that have a label; 0 if none has.
+    /// The sum over the tokens that have a label, divided by `mean_over`; 0 if none has.
     pub loss: f64,
     /// How many of these have their label as the likeliest word.
     pub correct: usize,
@@ -52,7 +52,8 @@ pub struct VocabularyLoss {
     pub bias: Option<Tensor<1>>,
 }
 
-/// The mean cross-entropy of the labelled tokens over the vocabulary, and its gradients.
+/// The cross-entropy of the labelled tokens over the vocabulary, summed and divided by `mean_over`, and its gradients.
+/// `mean_over` is the number of labels of the whole batch, of which these may be a part.
 ///
 /// Logits are made for some tokens at a time, turned into their gradients in their place, and used up before the next: no
 /// product is made twice. Tokens without a label cost nothing.
@@ -66,15 +67,17 @@ pub fn vocabulary_cross_entropy(
     hidden: Tensor<2>,
     head: &VocabularyHead,
     labels: &[Option<usize>],
+    mean_over: usize,
     wants: VocabularyWants,
 ) -> VocabularyLoss {
-    by_tiles(hidden, head, labels, wants, TILE)
+    by_tiles(hidden, head, labels, mean_over, wants, TILE)
 }
 
 fn by_tiles(
     hidden: Tensor<2>,
     head: &VocabularyHead,
     labels: &[Option<usize>],
+    mean_over: usize,
     wants: VocabularyWants,
     tile: usize,
 ) -> VocabularyLoss {
@@ -98,14 +101,14 @@ fn by_tiles(
     } else {
         hidden.select(0, places.clone())
     };
-    let mut sums = Sums::new(head, labels.len(), wants);
+    let mut sums = Sums::new(head, mean_over, wants);
     let rows = (tile / vocabulary.max(1)).max(1);
     for start in (0..labels.len()).step_by(rows) {
         let range = start..(start + rows).min(labels.len());
         let tile = picked.clone().slice([range.clone(), 0..d_model]);
         sums.add(tile, &labels[range]);
     }
-    let mut loss = sums.finish(d_model);
+    let mut loss = sums.finish(d_model, labels.len());
     if !all {
         loss.hidden = loss.hidden.map(|picked| {
             let zeros = Tensor::zeros([tokens, d_model], &device);
@@ -119,7 +122,7 @@ fn by_tiles(
 struct Sums<'a> {
     head: &'a VocabularyHead,
     wants: VocabularyWants,
-    counted: usize,
+    mean_over: usize,
     loss: f64,
     correct: usize,
     hidden: Vec<Tensor<2>>,
@@ -128,11 +131,11 @@ struct Sums<'a> {
 }
 
 impl<'a> Sums<'a> {
-    fn new(head: &'a VocabularyHead, counted: usize, wants: VocabularyWants) -> Self {
+    fn new(head: &'a VocabularyHead, mean_over: usize, wants: VocabularyWants) -> Self {
         Self {
             head,
             wants,
-            counted,
+            mean_over,
             loss: 0.0,
             correct: 0,
             hidden: Vec::new(),
@@ -147,7 +150,7 @@ impl<'a> Sums<'a> {
         if let Some(bias) = &self.head.bias {
             logits = logits + bias.clone().unsqueeze();
         }
-        let share = 1.0 / self.counted as f64;
+        let share = 1.0 / self.mean_over as f64;
         let tile = if HostTensor::opens(&logits) {
             tile_on_host(logits, labels, share)
         } else {
@@ -171,7 +174,7 @@ impl<'a> Sums<'a> {
         }
     }
 
-    fn finish(self, d_model: usize) -> VocabularyLoss {
+    fn finish(self, d_model: usize, counted: usize) -> VocabularyLoss {
         let (device, wants) = (self.head.weight.device(), self.wants);
         let [vocabulary, _] = self.head.weight.dims();
         let hidden = wants.hidden.then(|| {
@@ -185,7 +188,7 @@ impl<'a> Sums<'a> {
         VocabularyLoss {
             loss: self.loss,
             correct: self.correct,
-            counted: self.counted,
+            counted,
             hidden,
             weight: self.weight.map(TableGradient::finish),
             bias: wants
@@ -422,7 +425,8 @@ mod tests {
         // further off than the bound.
         for (tokens, vocabulary) in [(40, 97), (60, 1100)] {
             let (hidden, head, labels) = case(tokens, vocabulary, &device);
-            let got = by_tiles(hidden.clone(), &head, &labels, ALL, 16 * vocabulary);
+            let count = labels.iter().flatten().count();
+            let got = by_tiles(hidden.clone(), &head, &labels, count, ALL, 16 * vocabulary);
             let (loss, [want_hidden, want_weight], want_bias) = naive(&hidden, &head, &labels);
             assert!(
                 (got.loss - loss).abs() <= 1e-6 * loss,
@@ -432,7 +436,7 @@ mod tests {
             testing::assert_close(&got.hidden.expect("wanted"), &want_hidden, 1e-6);
             testing::assert_close(&got.weight.expect("wanted"), &want_weight, 1e-6);
             testing::assert_close(&got.bias.expect("wanted"), &want_bias, 1e-6);
-            assert_eq!(got.counted, labels.iter().flatten().count());
+            assert_eq!(got.counted, count);
         }
     }
 
@@ -477,7 +481,7 @@ mod tests {
     fn without_labels_there_is_no_loss_and_no_gradient() {
         let device = testing::device();
         let (hidden, head, _) = case(5, 11, &device);
-        let got = vocabulary_cross_entropy(hidden, &head, &[None; 5], ALL);
+        let got = vocabulary_cross_entropy(hidden, &head, &[None; 5], 0, ALL);
         assert_eq!((got.loss, got.counted), (0.0, 0));
         assert_eq!(testing::largest(&got.hidden.expect("wanted")), 0.0);
         assert_eq!(testing::largest(&got.weight.expect("wanted")), 0.0);

@@ -66,6 +66,8 @@ pub struct VisionConfig {
     pub pooled_norm: bool,
     /// How tokens become one.
     pub pooling: Pooling,
+    /// A tanh layer on the pooled token (`ViTModel`'s pooler).
+    pub pooler: bool,
     /// Width of the projection or number of classes; none leaves the pooled token.
     pub d_output: Option<usize>,
     /// Whether the projection has a bias.
@@ -101,6 +103,7 @@ impl VisionConfig {
             token_norm: false,
             pooled_norm: true,
             pooling: Pooling::Class,
+            pooler: false,
             d_output: None,
             output_bias: false,
             dropout: 0.0,
@@ -121,6 +124,20 @@ impl VisionConfig {
             token_norm: true,
             pooled_norm: false,
             pooling: Pooling::Attention,
+            ..Self::clip(image_size, patch_size, d_model, n_layers)
+        }
+    }
+
+    /// A ViT image classifier of the given sizes as `transformers` builds it (Dosovitskiy et al. 2021): class token, a norm
+    /// on all tokens, exact gelu, epsilon 1e-12, a bias in the projection.
+    pub fn vit(image_size: usize, patch_size: usize, d_model: usize, n_layers: usize) -> Self {
+        Self {
+            norm_epsilon: 1e-12,
+            patch_bias: true,
+            pre_norm: false,
+            token_norm: true,
+            pooled_norm: false,
+            output_bias: true,
             ..Self::clip(image_size, patch_size, d_model, n_layers)
         }
     }
@@ -173,6 +190,11 @@ impl VisionConfig {
                 0
             },
             norm(self.pooled_norm),
+            if self.pooler {
+                linear_parameters(d_model, d_model, true)
+            } else {
+                0
+            },
             self.d_output.map_or(0, |d_output| {
                 linear_parameters(d_model, d_output, self.output_bias)
             }),

@@ -11,8 +11,8 @@ use checkpointing::{
 use peft::{Linear, LinearConfig};
 use precision::Stored;
 use transformer::{
-    Attention, AttentionConfig, AttentionSaved, Branch, BranchEnd, BranchSaved, Layer, LayerCall,
-    LayerCost, LayerNorm, Mask, Mlp, MlpSaved, NormOrder, POOLED,
+    Attention, AttentionConfig, AttentionSaved, Branch, BranchEnd, BranchSaved, HeadEnd, Layer,
+    LayerCall, LayerCost, LayerNorm, Mask, Mlp, MlpSaved, NormOrder, POOLED,
 };
 
 use crate::{Pooling, VisionConfig};
@@ -179,6 +179,8 @@ pub struct VisionHead {
     pub attention_pool: Option<AttentionPool>,
     /// On the pooled token.
     pub pooled_norm: Option<LayerNorm>,
+    /// A tanh layer on the pooled token (ViT, where it has one).
+    pub pooler: Option<Linear>,
     /// To the joint dimension, or to the classes.
     pub projection: Option<Linear>,
     #[module(skip)]
@@ -196,6 +198,9 @@ impl VisionHead {
             attention_pool: (config.pooling == Pooling::Attention)
                 .then(|| AttentionPool::new(config, device)),
             pooled_norm: norm(config.pooled_norm),
+            pooler: config
+                .pooler
+                .then(|| LinearConfig::new(d_model, d_model).init(device)),
             projection: config.d_output.map(|d_output| {
                 LinearConfig::new(d_model, d_output)
                     .with_bias(config.output_bias)
@@ -220,7 +225,15 @@ impl VisionHead {
         let tokens = self.tokens(self.pick(hidden));
         let nothing = Wants::nothing();
         let call = Call::new(seed, &nothing);
-        self.normed(self.mix(tokens, &call, false).0)
+        self.end()
+            .pool(self.normed(self.mix(tokens, &call, false).0))
+    }
+
+    fn end(&self) -> HeadEnd<'_> {
+        HeadEnd {
+            pooler: self.pooler.as_ref(),
+            projection: self.projection.as_ref(),
+        }
     }
 
     /// What is read of the hidden states: the class token where that is pooled, or all.
@@ -270,13 +283,6 @@ impl VisionHead {
         }
     }
 
-    fn projected(&self, pooled: Tensor<3>) -> Tensor<3> {
-        match &self.projection {
-            None => pooled,
-            Some(projection) => projection.forward(pooled),
-        }
-    }
-
     /// Whether the cotangent of the tokens after their norm is of use.
     fn pulls_tokens(&self, wants_input: bool) -> bool {
         wants_input || self.token_norm.as_ref().is_some_and(LayerNorm::trains)
@@ -296,8 +302,7 @@ impl VisionHead {
 
     /// Whether the pullback reads what is pooled.
     fn needs_mixed(&self, wants_input: bool) -> bool {
-        let projects = self.projection.as_ref().is_some_and(Linear::needs_input);
-        projects || self.pooled_norm.is_some() && self.pulls_normed(wants_input)
+        self.end().needs_input() || self.pooled_norm.is_some() && self.pulls_normed(wants_input)
     }
 
     /// Whether what is pooled is none of the tokens: it is kept, where it is read again, and not made anew from them.
@@ -333,11 +338,15 @@ pub struct VisionHeadSaved {
     pool: Option<AttentionPoolSaved>,
     /// What is pooled, where it is none of the tokens.
     mixed: Option<Stored<3>>,
+    /// What the tanh layer gave.
+    pooled: Option<Stored<3>>,
 }
 
 impl Saved for VisionHeadSaved {
     fn bytes(&self) -> usize {
-        let tensors = [&self.tokens, &self.mixed].into_iter().flatten();
+        let tensors = [&self.tokens, &self.mixed, &self.pooled]
+            .into_iter()
+            .flatten();
         let pool = self.pool.as_ref().map_or(0, AttentionPoolSaved::bytes);
         tensors.map(Stored::bytes).sum::<usize>() + pool
     }
@@ -345,8 +354,8 @@ impl Saved for VisionHeadSaved {
 
 impl Forward for VisionHead {
     fn forward(&self, input: State, seed: Seed) -> State {
-        let input = input.without(POOLED);
-        input.map_hidden(|hidden| self.projected(self.pool(hidden, seed)))
+        let nothing = Wants::nothing();
+        self.record(input, &Call::new(seed, &nothing)).0
     }
 }
 
@@ -368,12 +377,14 @@ impl Segment for VisionHead {
         let (mixed, pool) = self.mix(normed, call, self.pulls_tokens(wants));
         let keeps = self.mixes() && self.needs_mixed(wants);
         let kept_mixed = keeps.then(|| call.keep.store(mixed.clone()));
-        let output = self.projected(self.normed(mixed));
+        let pulls = self.pulls_normed(wants);
+        let (output, pooled) = self.end().record(self.normed(mixed), pulls, call.keep);
         let saved = VisionHeadSaved {
             shape,
             tokens: kept,
             pool,
             mixed: kept_mixed,
+            pooled,
         };
         (input.without(POOLED).with_stream(HIDDEN, output), saved)
     }
@@ -386,29 +397,27 @@ impl Segment for VisionHead {
         gradients: &mut Gradients,
     ) -> Streams {
         let wants = call.wants.has(HIDDEN);
-        let Some(mut cotangent) = cotangents.take(HIDDEN) else {
+        let Some(cotangent) = cotangents.take(HIDDEN) else {
             return Streams::default();
+        };
+        let flat = |x: Tensor<3>| -> Tensor<2> {
+            let [batch, count, width] = x.dims();
+            x.reshape([batch * count, width])
         };
         let tokens = saved.tokens.map(Stored::load);
         let again = || tokens.clone().map(|tokens| self.tokens(tokens));
         let mixed = saved.mixed.map(Stored::load);
         let mixed = mixed.or_else(|| if self.mixes() { None } else { again() });
-        if let Some(projection) = &self.projection {
-            let [batch, count, width] = cotangent.dims();
-            let rows: Tensor<2> = cotangent.reshape([batch * count, width]);
-            let input = mixed.clone().filter(|_| projection.needs_input());
-            let input = input.map(|mixed| {
-                let normed = self.normed(mixed);
-                let [_, _, d_model] = normed.dims();
-                normed.reshape([batch * count, d_model])
-            });
-            projection.pull_parameters(input, rows.clone(), gradients);
-            if !self.pulls_normed(wants) {
-                return Streams::default();
-            }
-            let pulled = projection.pull_input(rows);
-            cotangent = pulled.reshape([batch as i32, count as i32, -1]);
-        }
+        let end = self.end();
+        let input = mixed.clone().filter(|_| end.needs_input());
+        let input = input.map(|mixed| flat(self.normed(mixed)));
+        let pooled = saved.pooled.map(Stored::load).map(flat);
+        let [batch, count, _] = cotangent.dims();
+        let pulls = self.pulls_normed(wants);
+        let Some(rows) = end.pull(input, pooled, flat(cotangent), pulls, gradients) else {
+            return Streams::default();
+        };
+        let mut cotangent: Tensor<3> = rows.reshape([batch as i32, count as i32, -1]);
         if let (Some(norm), Some(mixed)) = (&self.pooled_norm, mixed) {
             cotangent = norm.pull(mixed, cotangent, None, gradients);
         }
@@ -455,24 +464,23 @@ impl Segment for VisionHead {
         let pool = pool.unwrap_or_default();
         let mixed = [batch, if self.mixes() { 1 } else { count }, d_model];
         let rows = mixed[0] * mixed[1];
-        let projection = self.projection.as_ref();
-        let width = projection.map_or(d_model, Linear::d_output);
+        let pulls = self.pulls_normed(wants);
+        let end = self.end();
+        let ends = end.cost(rows, d_model, pulls, call.keep);
         let kept = [
             self.needs_tokens(wants).then_some(read),
             (self.mixes() && self.needs_mixed(wants)).then_some(mixed),
         ];
         let kept = kept.into_iter().flatten();
         let kept: usize = kept.map(|shape| shape.iter().product::<usize>()).sum();
-        let pulls = self.pulls_normed(wants);
         Cost {
             output: input
                 .clone()
                 .without(POOLED)
-                .with_stream(HIDDEN, [mixed[0], mixed[1], width]),
-            forward_flops: pool.forward_flops + projection.map_or(0, |map| map.forward_flops(rows)),
-            backward_flops: pool.backward_flops
-                + projection.map_or(0, |map| map.pull_flops(rows, pulls)),
-            saved_bytes: call.keep.bytes(kept) + pool.saved_bytes,
+                .with_stream(HIDDEN, [mixed[0], mixed[1], end.d_output(d_model)]),
+            forward_flops: pool.forward_flops + ends.forward_flops,
+            backward_flops: pool.backward_flops + ends.backward_flops,
+            saved_bytes: call.keep.bytes(kept) + pool.saved_bytes + ends.saved_bytes,
         }
     }
 }

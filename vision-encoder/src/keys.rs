@@ -11,6 +11,10 @@ pub enum VisionKeys {
     HfClip,
     /// transformers' ViT classifier: `vit.…`, `classifier`.
     HfVit,
+    /// transformers' ViT without a classifier: no prefix.
+    HfVitModel,
+    /// transformers' ViT in its two-tower model: `vision_model.…`, `visual_projection`.
+    HfVisionText,
     /// OpenAI's and open_clip's CLIP: `visual.…`.
     OpenClip,
     /// timm's SigLIP in open_clip: `visual.trunk.…`.
@@ -46,15 +50,18 @@ impl VisionKeys {
                 pooled_norm: "vision_model.post_layernorm",
                 projection: "visual_projection",
             },
-            Self::HfVit => Names {
-                class_token: ("vit.embeddings.cls_token", Layout::Unsqueezed(2)),
-                patches: "vit.embeddings.patch_embeddings.projection",
-                positions: ("vit.embeddings.position_embeddings", Layout::Unsqueezed(1)),
+            Self::HfVit | Self::HfVitModel | Self::HfVisionText => Names {
+                class_token: ("embeddings.cls_token", Layout::Unsqueezed(2)),
+                patches: "embeddings.patch_embeddings.projection",
+                positions: ("embeddings.position_embeddings", Layout::Unsqueezed(1)),
                 pre_norm: "",
-                block: ("vit.encoder.layer", BlockKeys::HF_VIT),
-                token_norm: "vit.layernorm",
-                pooled_norm: "vit.layernorm",
-                projection: "classifier",
+                block: ("encoder.layer", BlockKeys::HF_VIT),
+                token_norm: "layernorm",
+                pooled_norm: "layernorm",
+                projection: match self {
+                    Self::HfVisionText => "visual_projection",
+                    _ => "classifier",
+                },
             },
             Self::OpenClip => Names {
                 class_token: ("visual.class_embedding", Layout::Same),
@@ -66,7 +73,6 @@ impl VisionKeys {
                 pooled_norm: "visual.ln_post",
                 projection: "visual.proj",
             },
-            // Its keys are prefixed as a whole.
             Self::Timm | Self::OpenClipTimm => Names {
                 class_token: ("cls_token", Layout::Unsqueezed(2)),
                 patches: "patch_embed.proj",
@@ -99,10 +105,22 @@ impl VisionConfig {
         }
         self.bind_head(&mut bindings, &names, keys);
         bindings.ignore("embeddings.position_ids");
-        match keys {
+        let mut bindings = match keys {
+            VisionKeys::HfVit => bindings.prefix_keys("vit."),
+            VisionKeys::HfVisionText => bindings.prefix_keys("vision_model."),
             VisionKeys::OpenClipTimm => bindings.prefix_keys("visual.trunk."),
             _ => bindings,
+        };
+        if self.d_output.is_some() {
+            match keys {
+                // A bare matrix applied as `x @ proj`.
+                VisionKeys::OpenClip => {
+                    bindings.bind("head.projection.weight", names.projection, Layout::Same);
+                }
+                _ => bindings.linear("head.projection", names.projection, self.output_bias),
+            }
         }
+        bindings
     }
 
     fn bind_embed(&self, bindings: &mut Bindings, names: &Names) {
@@ -143,14 +161,8 @@ impl VisionConfig {
         if self.pooled_norm {
             bindings.norm("head.pooled_norm", names.pooled_norm);
         }
-        if self.d_output.is_some() {
-            match keys {
-                // A bare matrix applied as `x @ proj`.
-                VisionKeys::OpenClip => {
-                    bindings.bind("head.projection.weight", names.projection, Layout::Same);
-                }
-                _ => bindings.linear("head.projection", names.projection, self.output_bias),
-            }
+        if self.pooler {
+            bindings.linear("head.pooler", "pooler.dense", true);
         }
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod classify;
 mod config;
 mod embed;
 mod head;
@@ -10,6 +11,7 @@ mod open;
 mod position;
 mod vit;
 
+pub use classify::{ClassifyOutput, LabelledBatch, classify_step};
 pub use config::{ImageSize, Pooling, VisionConfig};
 pub use embed::{PatchEmbed, PatchEmbedSaved};
 pub use head::{AttentionPool, VisionHead, VisionHeadSaved};

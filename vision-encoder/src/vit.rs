@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 use checkpointing::{Chain, Passenger, State};
-use transformer::{Block, POOLED, Tokens, push_blocks};
+use transformer::{Block, Locked, POOLED, Tokens, push_blocks};
 
 use crate::{PatchEmbed, Pooling, VisionConfig, VisionHead};
 
@@ -52,6 +52,23 @@ impl VisionConfig {
             pools_class: self.pooling == Pooling::Class,
             head: VisionHead::new(self, device),
         }
+    }
+}
+
+impl VisionTransformer {
+    /// The tower with a part of it frozen.
+    pub fn locked(mut self, part: Locked) -> Self {
+        if part == Locked::Whole {
+            return self.no_grad();
+        }
+        (self.embed, self.blocks) = part.freeze(self.embed, self.blocks);
+        if part == Locked::Body {
+            let head = &mut self.head;
+            head.token_norm = head.token_norm.take().map(Module::no_grad);
+            head.attention_pool = head.attention_pool.take().map(Module::no_grad);
+            head.pooled_norm = head.pooled_norm.take().map(Module::no_grad);
+        }
+        self
     }
 }
 

@@ -16,6 +16,21 @@ fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
     let configs = [
         ("class token, norms", clip.clone()),
         (
+            "pooler",
+            VisionConfig {
+                pooler: true,
+                ..clip.clone()
+            },
+        ),
+        (
+            "pooler without a projection",
+            VisionConfig {
+                pooler: true,
+                d_output: None,
+                ..VisionConfig::vit(8, 4, 64, 1)
+            },
+        ),
+        (
             "patch dropout, all tokens",
             VisionConfig {
                 patch_dropout: 0.5,

@@ -33,6 +33,9 @@ pub struct ShapesConfig {
     pub val: usize,
     /// Pictures of the split of new colour-shape combinations: 256.
     pub held_out: usize,
+    /// Whether pictures show one shape alone, and never two. There are few such scenes: `train` and `val` have the same, in
+    /// other pictures.
+    pub alone: bool,
 }
 
 impl Default for ShapesConfig {
@@ -43,6 +46,7 @@ impl Default for ShapesConfig {
             train: 8192,
             val: 256,
             held_out: 256,
+            alone: false,
         }
     }
 }
@@ -50,7 +54,8 @@ impl Default for ShapesConfig {
 /// One split of the generated set.
 ///
 /// Sample `i` is a function of the seed, the split and `i`: the numbers of pictures in the configuration only say
-/// where a split ends. In `val` and `held-out` no two pictures show the same scene, so every caption has one picture.
+/// where a split ends. In `val` and `held-out` no two pictures show the same scene, so every caption has one picture, but
+/// for pictures of one shape alone.
 #[derive(Debug, Clone)]
 pub struct Shapes {
     config: ShapesConfig,
@@ -58,6 +63,8 @@ pub struct Shapes {
     name: String,
     /// The scenes of an evaluation split; training scenes are drawn one by one.
     scenes: Vec<Scene>,
+    /// Whether the class of a picture stands for its caption.
+    labelled: bool,
 }
 
 impl Shapes {
@@ -75,9 +82,9 @@ impl Shapes {
                 max,
             });
         }
-        let mut scenes = split::evaluation_scenes(config.seed, split);
+        let mut scenes = split::evaluation_scenes(config.seed, split, config.alone);
         let (len, option) = split.wanted(&config);
-        if split != Split::Train && len > scenes.len() {
+        if split != Split::Train && !config.alone && len > scenes.len() {
             let (found, limit) = (len, scenes.len());
             return Err(Error::TooManyScenes {
                 split: split.name(),
@@ -92,6 +99,21 @@ impl Shapes {
             config,
             split,
             scenes,
+            labelled: false,
+        })
+    }
+
+    /// As [`new`](Self::new), with the class of a picture for its caption: colour and form of what stands left, above or
+    /// inside, as `red circle`.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn labelled(config: ShapesConfig, split: Split) -> Result<Self, Error> {
+        let labelled = true;
+        Ok(Self {
+            labelled,
+            ..Self::new(config, split)?
         })
     }
 
@@ -108,8 +130,8 @@ impl Shapes {
             self.len()
         );
         match self.split {
-            Split::Train => split::training_scene(self.config.seed, index),
-            Split::Val | Split::HeldOut => self.scenes[index],
+            Split::Train => split::training_scene(self.config.seed, index, self.config.alone),
+            Split::Val | Split::HeldOut => self.scenes[index % self.scenes.len()],
         }
     }
 
@@ -144,6 +166,11 @@ impl Source for Shapes {
             height: size,
             pixels: draw::draw(&picture, size),
         };
+        let caption = if self.labelled {
+            scene.label()
+        } else {
+            caption
+        };
         Ok(Sample {
             place: Place::Key(self.key(index)),
             image,
@@ -152,6 +179,9 @@ impl Source for Shapes {
     }
 
     fn caption(&self, index: usize) -> Cow<'_, str> {
+        if self.labelled {
+            return self.scene(index).label().into();
+        }
         let mut look = stream(
             Purpose::Look,
             self.config.seed,

@@ -142,6 +142,12 @@ pub enum Scene {
 }
 
 impl Scene {
+    /// Its class: colour and form of its first object.
+    pub fn label(&self) -> String {
+        let (Self::Alone(first) | Self::Pair(first, ..)) = self;
+        format!("{} {}", first.colour.word(), first.shape.word())
+    }
+
     /// The objects of the scene.
     pub fn objects(&self) -> impl Iterator<Item = Object> + use<> {
         let (first, second) = match *self {

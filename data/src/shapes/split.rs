@@ -72,15 +72,20 @@ impl Split {
 }
 
 /// The scene of training picture `index`.
-pub(super) fn training_scene(seed: u64, index: usize) -> Scene {
+pub(super) fn training_scene(seed: u64, index: usize, alone: bool) -> Scene {
     let mut draws = stream(Purpose::Scene, seed, 0, index as u64);
-    let kind = MIX[draws.index(MIX.len())];
+    let kind = if alone {
+        Kind::Alone
+    } else {
+        MIX[draws.index(MIX.len())]
+    };
     loop {
         let scene = match kind {
             Kind::Alone => Scene::Alone(any_object(&mut draws)),
             Kind::Pair(relation) => any_pair(&mut draws, relation),
         };
-        if scene.is_clear() && !scene.has_held_out() && !is_reserved(seed, &scene) {
+        let is_kept = !alone && is_reserved(seed, &scene);
+        if scene.is_clear() && !scene.has_held_out() && !is_kept {
             return scene;
         }
     }
@@ -112,17 +117,17 @@ fn is_reserved(seed: u64, scene: &Scene) -> bool {
 }
 
 /// All scenes of an evaluation split, each once, mixed by kind as far as each kind lasts; none for training.
-pub(super) fn evaluation_scenes(seed: u64, split: Split) -> Vec<Scene> {
+pub(super) fn evaluation_scenes(seed: u64, split: Split, alone: bool) -> Vec<Scene> {
     let belongs = |scene: &Scene| match split {
         Split::Train => false,
-        Split::Val => !scene.has_held_out() && is_reserved(seed, scene),
+        Split::Val => !scene.has_held_out() && (alone || is_reserved(seed, scene)),
         Split::HeldOut => scene.has_held_out(),
     };
     if split == Split::Train {
         return Vec::new();
     }
     let mut scenes: Vec<Scene> = all_scenes()
-        .filter(|s| s.is_clear() && belongs(s))
+        .filter(|s| s.is_clear() && belongs(s) && (!alone || Kind::of(s) == Kind::Alone))
         .collect();
     stream(Purpose::Split, seed, split as u64, 0).shuffle(&mut scenes);
     mix(scenes)

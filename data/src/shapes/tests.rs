@@ -273,3 +273,45 @@ fn impossible_settings_are_refused_with_the_limit() {
         "{error}"
     );
 }
+
+#[test]
+fn the_class_of_a_picture_is_its_first_object() {
+    let config = ShapesConfig::default();
+    let labelled = Shapes::labelled(config.clone(), Split::Val).unwrap();
+    let captioned = Shapes::new(config, Split::Val).unwrap();
+    for index in 0..50 {
+        let label = labelled.caption(index).into_owned();
+        let sample = labelled.sample(index).unwrap();
+        assert_eq!(sample.caption, label);
+        let (Scene::Alone(first) | Scene::Pair(first, ..)) = captioned.scene(index);
+        assert_eq!(
+            label,
+            format!("{} {}", first.colour.word(), first.shape.word())
+        );
+        let same = captioned.sample(index).unwrap().image;
+        assert!(matches!(
+            (sample.image, same),
+            (ImageData::Rgb { pixels: a, .. }, ImageData::Rgb { pixels: b, .. }) if a == b
+        ));
+    }
+}
+
+#[test]
+fn shapes_alone_repeat_their_scenes_and_no_picture() {
+    let config = ShapesConfig {
+        alone: true,
+        ..ShapesConfig::default()
+    };
+    for split in Split::ALL {
+        let shapes = Shapes::new(config.clone(), split).unwrap();
+        let scenes: Vec<Scene> = (0..200).map(|index| shapes.scene(index)).collect();
+        assert!(scenes.iter().all(|scene| matches!(scene, Scene::Alone(_))));
+        let first = scenes
+            .iter()
+            .rposition(|scene| *scene == scenes[0])
+            .unwrap();
+        assert!(first > 0, "no scene comes again");
+        let picture = |index| shapes.sample(index).unwrap().image;
+        assert_ne!(picture(0), picture(first));
+    }
+}

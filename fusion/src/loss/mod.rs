@@ -5,7 +5,6 @@
 //! the loss with respect to those products, multiplied into the gradients, and dropped.
 
 mod clip;
-mod cross_entropy;
 mod log_sum_exp;
 mod siglip;
 mod tiles;
@@ -14,7 +13,6 @@ mod tiling;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-pub use cross_entropy::{IGNORED, cross_entropy};
 pub use tiling::Tiling;
 
 use tiles::Features;

@@ -23,6 +23,19 @@ impl Default for Padding {
     }
 }
 
+impl Padding {
+    /// The tokens of a row, where the longest caption has so many and the context is so long.
+    pub fn row_length(self, longest: usize, context: usize) -> usize {
+        match self {
+            Self::Context => context,
+            Self::Longest { multiple } => longest
+                .max(1)
+                .next_multiple_of(multiple.max(1))
+                .min(context),
+        }
+    }
+}
+
 /// The token ids of a batch of captions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenBatch {
@@ -48,13 +61,7 @@ impl TokenBatch {
         (pad, left): (u32, bool),
     ) -> Self {
         let lengths = rows.iter().map(Vec::len).collect::<Vec<_>>();
-        let tokens = match padding {
-            Padding::Context => context,
-            Padding::Longest { multiple } => {
-                let longest = lengths.iter().copied().max().unwrap_or(0).max(1);
-                longest.next_multiple_of(multiple.max(1)).min(context)
-            }
-        };
+        let tokens = padding.row_length(lengths.iter().copied().max().unwrap_or(0), context);
         let mut ids = Vec::with_capacity(rows.len() * tokens);
         let mut mask = Vec::with_capacity(rows.len() * tokens);
         for (index, row) in rows.iter().enumerate() {

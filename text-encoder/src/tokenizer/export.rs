@@ -25,8 +25,8 @@ impl Tokenizer {
     /// The tokenizer for `PreTrainedTokenizerFast`, with rows of at most `context` tokens. The cleaning becomes a part
     /// of the normaliser, as far as a normaliser can clean. A `spiece.model` of `SiglipTokenizer` stays what it was.
     ///
-    /// `pads_matter` is whether the tower's result depends on the padding, as SigLIP's does. Where it does not, rows are
-    /// padded with the end token: `transformers` finds a padding token inside captions too, and CLIP's of id 0 is an
+    /// `pads_matter` is whether the tower's result depends on the padding, as SigLIP's does. Where it does not, and the
+    /// padding token is no special one, rows are padded with the end token: `transformers` finds a padding token inside captions too, and CLIP's of id 0 is an
     /// exclamation mark.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl Tokenizer {
         let spell = |id: Option<u32>| id.and_then(|id| self.token(id));
         let end = spell(self.end_id());
         let pad = spell(Some(self.pad_id()));
-        let pad = if pads_matter {
+        let pad = if pads_matter || self.is_special(self.pad_id()) {
             pad
         } else {
             end.clone().or(pad)
@@ -84,6 +84,7 @@ impl Tokenizer {
             "eos_token": end,
             "unk_token": spell(self.unknown_id()),
             "pad_token": pad,
+            "mask_token": spell(self.mask_id()),
             "padding_side": if self.pads_left { "left" } else { "right" },
             "clean_up_tokenization_spaces": false,
         });
@@ -149,7 +150,8 @@ impl Tokenizer {
         }
     }
 
-    fn is_special(&self, id: u32) -> bool {
+    /// Whether a token is a special one, and no part of a caption.
+    pub fn is_special(&self, id: u32) -> bool {
         let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
         added.get(&id).is_some_and(|token| token.special)
     }

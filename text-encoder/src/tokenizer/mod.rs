@@ -8,6 +8,7 @@
 //! | [`Tokenizer::clip_bpe`] | `<start_of_text>` caption `<end_of_text>` | 0 | `Lower` |
 //! | [`Tokenizer::train_bpe`] | the same | 0 | `AsIs` |
 //! | [`Tokenizer::wordpiece_vocab`] | `[CLS]` caption `[SEP]` | of `[PAD]` | `AsIs` |
+//! | [`Tokenizer::train_wordpiece`] | the same | of `[PAD]` | `AsIs` |
 //! | [`Tokenizer::from_json`] | as its post-processor says | the file's | `AsIs` |
 //! | [`Tokenizer::from_files`] | as `transformers` for the folder | of `pad_token` | that of the class |
 //! | [`Tokenizer::from_open_clip`] | as open_clip for the folder | of `pad_token`, or 0 | that of `clean` |
@@ -49,6 +50,9 @@ pub use wordpiece::WordPieceConfig;
 use cache::{ChunkCache, Pipeline};
 use sentencepiece::Pieces;
 use specials::Specials;
+
+/// How the token of a hidden word is spelled.
+const MASKS: [&str; 2] = ["[MASK]", "<mask>"];
 
 /// Characters of a caption that a message quotes.
 const LONGEST_QUOTE: usize = 200;
@@ -205,6 +209,11 @@ impl Tokenizer {
         self.inner.id_to_token(id)
     }
 
+    /// The id of the token that stands for a hidden word, where the vocabulary has one.
+    pub fn mask_id(&self) -> Option<u32> {
+        MASKS.iter().find_map(|token| self.id_of(token))
+    }
+
     /// What fills a row after its caption.
     pub fn pad_id(&self) -> u32 {
         self.specials.pad
@@ -322,7 +331,8 @@ impl Tokenizer {
         &self.specials
     }
 
-    fn padding(&self) -> Padding {
+    /// How far the rows of a batch are padded.
+    pub fn padding(&self) -> Padding {
         self.padding
     }
 

@@ -1,11 +1,11 @@
-//! Learning a byte-pair encoding from captions.
+//! Learning a vocabulary from captions: a byte-pair encoding, or word pieces.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 
 use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 
-use super::{Tokenizer, TokenizerError, clip};
+use super::{Tokenizer, TokenizerError, WordPieceConfig, clip};
 
 /// A pair seen less often than this teaches nothing.
 const MIN_COUNT: i64 = 2;
@@ -36,21 +36,73 @@ impl Tokenizer {
                 found: vocab,
             });
         }
-        let words = count_words(captions)?;
+        // A tokenizer without merges has the very normaliser and splitter that the trained one will have.
+        let inner = clip::from_symbols(clip::byte_symbols(), &[])?.into_inner();
+        let words = count_words(captions, &inner)?;
         if words.is_empty() {
             return Err(TokenizerError::NoCaptions);
         }
-        let (symbols, merges) = Learner::new(symbols, words).learn(vocab - 2);
+        let (symbols, merges) = Learner::new(symbols, words, Style::EndOfWord).learn(vocab - 2);
         clip::from_symbols(symbols, &merges)
+    }
+
+    /// Learns word pieces in the style of `bert-base-uncased` from `captions`: lower case, without accents, `[CLS] caption
+    /// [SEP]`, padded with `[PAD]`. The same captions, in any order, give the same tokenizer, byte for byte.
+    ///
+    /// The ids: the five special tokens, the letters, then what pairs of pieces make, the most frequent first. `vocab`
+    /// counts all of these; the result is smaller when the captions are too few to fill it.
+    ///
+    /// # Errors
+    /// If the captions hold no word.
+    pub fn train_wordpiece<'c>(
+        captions: impl Iterator<Item = &'c str>,
+        vocab: usize,
+    ) -> Result<Self, TokenizerError> {
+        let config = WordPieceConfig::default();
+        let inner = Self::wordpiece_vocab(&SPECIAL.join("\n"), &config)?.into_inner();
+        let words = count_words(captions, &inner)?;
+        if words.is_empty() {
+            return Err(TokenizerError::NoCaptions);
+        }
+        let special = SPECIAL.map(str::to_owned).into_iter();
+        let symbols = special.chain(letters(&words)).collect();
+        let (symbols, _) = Learner::new(symbols, words, Style::Continued).learn(vocab);
+        Self::wordpiece_vocab(&symbols.join("\n"), &config)
     }
 }
 
-/// How often each word occurs, words spelled in the byte alphabet; in order, so that nothing depends on hashing.
+/// BERT's special tokens, in the order of their ids.
+const SPECIAL: [&str; 5] = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"];
+
+/// Letters that are kept, the most frequent ones: a word with another is unknown.
+const LETTERS: usize = 1000;
+
+/// The letters of words, at their beginning and within them, in order.
+fn letters(words: &BTreeMap<String, i64>) -> BTreeSet<String> {
+    let mut counts = BTreeMap::<char, i64>::new();
+    for (word, count) in words {
+        word.chars()
+            .for_each(|c| *counts.entry(c).or_default() += count);
+    }
+    let mut kept: Vec<(char, i64)> = counts.into_iter().collect();
+    kept.sort_by_key(|(c, count)| (Reverse(*count), *c));
+    kept.truncate(LETTERS);
+    let kept: BTreeSet<char> = kept.into_iter().map(|(c, _)| c).collect();
+    let spelled = words.keys().flat_map(|word| Style::Continued.spell(word));
+    let is_kept = |symbol: &String| {
+        symbol
+            .chars()
+            .next_back()
+            .is_some_and(|c| kept.contains(&c))
+    };
+    spelled.filter(is_kept).collect()
+}
+
+/// How often each word occurs, as a tokenizer normalises and splits captions; in order, so that nothing depends on hashing.
 fn count_words<'c>(
     captions: impl Iterator<Item = &'c str>,
+    inner: &tokenizers::Tokenizer,
 ) -> Result<BTreeMap<String, i64>, TokenizerError> {
-    // A tokenizer without merges has the very normaliser and splitter that the trained one will have.
-    let inner = clip::from_symbols(clip::byte_symbols(), &[])?.into_inner();
     let mut chunks = HashMap::<&str, i64>::new();
     for chunk in captions.flat_map(str::split_whitespace) {
         *chunks.entry(chunk).or_default() += 1;
@@ -77,8 +129,43 @@ fn count_words<'c>(
     Ok(words)
 }
 
+/// How a word is spelled in symbols.
+#[derive(Clone, Copy)]
+enum Style {
+    /// CLIP's: the last symbol is marked as the end of a word.
+    EndOfWord,
+    /// BERT's: all but the first are marked as going on.
+    Continued,
+}
+
+/// What stands in front of a piece that goes on.
+const CONTINUED: &str = "##";
+
+impl Style {
+    /// The symbols of a word before any merge.
+    fn spell(self, word: &str) -> Vec<String> {
+        let last = word.chars().count().saturating_sub(1);
+        let symbols = word.chars().enumerate().map(|(at, c)| match self {
+            Self::EndOfWord if at == last => format!("{c}{}", clip::END_OF_WORD),
+            Self::Continued if at > 0 => format!("{CONTINUED}{c}"),
+            Self::EndOfWord | Self::Continued => c.to_string(),
+        });
+        symbols.collect()
+    }
+
+    /// Two symbols as one.
+    fn join(self, left: &str, right: &str) -> String {
+        let right = match self {
+            Self::EndOfWord => right,
+            Self::Continued => right.strip_prefix(CONTINUED).unwrap_or(right),
+        };
+        format!("{left}{right}")
+    }
+}
+
 /// Words as symbols, and how often each pair of neighbours occurs.
 struct Learner {
+    style: Style,
     symbols: Vec<String>,
     ids: HashMap<String, u32>,
     words: Vec<(Vec<u32>, i64)>,
@@ -87,9 +174,10 @@ struct Learner {
 }
 
 impl Learner {
-    fn new(symbols: Vec<String>, words: BTreeMap<String, i64>) -> Self {
+    fn new(symbols: Vec<String>, words: BTreeMap<String, i64>, style: Style) -> Self {
         let ids = symbols.iter().cloned().zip(0_u32..).collect();
         let mut learner = Self {
+            style,
             symbols,
             ids,
             words: Vec::new(),
@@ -104,19 +192,11 @@ impl Learner {
         learner
     }
 
-    /// The symbols of a word before any merge: its bytes, the last one marked as the end of a word.
+    /// The symbols of a word before any merge, as far as they are known.
     fn spell(&self, word: &str) -> Vec<u32> {
-        let last = word.chars().count().saturating_sub(1);
-        let spell = |(at, c): (usize, char)| {
-            if at == last {
-                format!("{c}{}", clip::END_OF_WORD)
-            } else {
-                c.to_string()
-            }
-        };
-        word.chars()
-            .enumerate()
-            .filter_map(|letter| self.ids.get(&spell(letter)).copied())
+        let symbols = self.style.spell(word).into_iter();
+        symbols
+            .filter_map(|symbol| self.ids.get(&symbol).copied())
             .collect()
     }
 
@@ -159,7 +239,7 @@ impl Learner {
                 self.symbols[pair.0 as usize].clone(),
                 self.symbols[pair.1 as usize].clone(),
             );
-            let joined = self.id_of(format!("{left}{right}"));
+            let joined = self.id_of(self.style.join(&left, &right));
             for changed in self.merge(pair, joined) {
                 queue.push((self.counts[&changed], Reverse(changed)));
             }
@@ -286,5 +366,32 @@ mod tests {
         assert!(small.to_string().contains("at least 514"), "{small}");
         let none = Tokenizer::train_bpe(["", "  "].into_iter(), 600).expect_err("has no words");
         assert!(matches!(none, TokenizerError::NoCaptions));
+    }
+
+    #[test]
+    fn word_pieces_are_learnt_the_same_from_captions_in_any_order() {
+        let captions: Vec<String> = (0..400)
+            .map(|i| {
+                format!(
+                    "A réd square number{} beside the blue circle {}",
+                    i % 23,
+                    i % 7
+                )
+            })
+            .collect();
+        let learn = |captions: &mut dyn Iterator<Item = &String>| {
+            let texts: Vec<&str> = captions.map(String::as_str).collect();
+            Tokenizer::train_wordpiece(texts.into_iter(), 120).unwrap()
+        };
+        let tokenizer = learn(&mut captions.iter());
+        let again = learn(&mut captions.iter().rev());
+        assert_eq!(tokenizer.to_json().unwrap(), again.to_json().unwrap());
+        assert!(tokenizer.vocab_size() <= 120);
+        assert_eq!(tokenizer.mask_id(), Some(4));
+        assert_eq!(tokenizer.pad_id(), 0);
+        let tokens = tokenizer.tokens("A red square, and a zebra").unwrap();
+        assert_eq!(tokens[1..4], ["a", "red", "square"]);
+        let none = Tokenizer::train_wordpiece(["", " "].into_iter(), 120);
+        assert!(matches!(none, Err(TokenizerError::NoCaptions)));
     }
 }

@@ -4,8 +4,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail, ensure};
 
-use super::weights::CONFIGS;
-use crate::record::{self, Found};
+use crate::run::record::{self, Found};
+
+/// open_clip's config.
+pub(crate) const OPEN_CLIP: &str = "open_clip_config.json";
+/// The config of transformers and of timm.
+pub(crate) const HF: &str = "config.json";
+/// The configs that a folder of weights may have.
+pub(super) const CONFIGS: [&str; 2] = [OPEN_CLIP, HF];
 
 /// A folder that a model can be read from.
 #[derive(Debug)]

@@ -3,24 +3,25 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use burn::tensor::Device;
-use fusion::{DualConfig, DualKeys};
+use burn::module::Module;
 use serde_json::Value;
 use text_encoder::tokenizer::{Opened, Tokenizer, TokenizerFiles};
 use transformer::Bindings;
 use vision_encoder::image::PreprocessorConfig;
 
-use crate::{files, model::Model, recipe::Recipe, weight_file};
-
-/// The configs that a folder of weights may have: open_clip's, and that of transformers.
-pub(super) const CONFIGS: [&str; 2] = [OPEN_CLIP, HF];
-const OPEN_CLIP: &str = "open_clip_config.json";
-const HF: &str = "config.json";
+use super::{
+    folder::{CONFIGS, Folder, HF, OPEN_CLIP},
+    preprocessing, weight_file,
+};
+use crate::{
+    files,
+    recipe::{Overrides, Recipe},
+};
 
 /// The config of pictures and captions together, since transformers 5.
 const PROCESSOR: &str = "processor_config.json";
 /// The config of pictures alone.
-const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(crate) const PREPROCESSOR: &str = "preprocessor_config.json";
 
 /// A config as it stands in its file, for whoever writes the model again.
 #[derive(Clone, Debug)]
@@ -29,50 +30,22 @@ pub struct ConfigFile {
     pub name: &'static str,
     /// What it holds.
     pub json: Value,
-    /// How the weights beside it are named.
-    pub keys: DualKeys,
 }
 
 impl ConfigFile {
+    /// The names that the weights beside it may be found under, first to last.
+    pub(crate) fn weights_names(&self) -> &'static [&'static str] {
+        if self.name == OPEN_CLIP {
+            &weight_file::OPEN_CLIP
+        } else {
+            &weight_file::HF
+        }
+    }
+
     /// The name of the file of weights that goes with it.
     pub fn weights_name(&self) -> &'static str {
-        weights_name(self.keys)
+        self.weights_names()[0]
     }
-}
-
-/// The names that weights of this naming may be found under, first to last.
-fn weights_names(keys: DualKeys) -> &'static [&'static str] {
-    match keys {
-        DualKeys::OpenClip | DualKeys::OpenClipCustom => &weight_file::OPEN_CLIP,
-        DualKeys::HfClip | DualKeys::HfSiglip => &weight_file::HF,
-    }
-}
-
-/// The name under which weights of this naming are written.
-pub fn weights_name(keys: DualKeys) -> &'static str {
-    weights_names(keys)[0]
-}
-
-/// The name of the config that goes with weights of this naming.
-pub fn config_name(keys: DualKeys) -> &'static str {
-    match keys {
-        DualKeys::OpenClip | DualKeys::OpenClipCustom => OPEN_CLIP,
-        DualKeys::HfClip | DualKeys::HfSiglip => HF,
-    }
-}
-
-/// The namings that the weights beside a config may follow, the config's own first: folders hold files of transformers and
-/// of open_clip side by side, and open_clip's from before the text tower stood apart.
-pub(crate) fn namings(config: &DualConfig, keys: DualKeys) -> Vec<Bindings> {
-    let hf = match config.logit_bias {
-        None => DualKeys::HfClip,
-        Some(_) => DualKeys::HfSiglip,
-    };
-    let others = [DualKeys::OpenClip, DualKeys::OpenClipCustom, hf];
-    std::iter::once(keys)
-        .chain(others.into_iter().filter(|other| *other != keys))
-        .map(|keys| config.bindings(keys))
-        .collect()
 }
 
 /// A folder of weights, or the record of a run, which is one.
@@ -80,37 +53,42 @@ pub(crate) fn namings(config: &DualConfig, keys: DualKeys) -> Vec<Bindings> {
 pub struct WeightsFolder {
     /// The folder.
     pub path: PathBuf,
-    /// The sizes.
-    pub config: DualConfig,
-    /// Where they were read.
+    /// Its config.
     pub file: ConfigFile,
     /// The recipe of the run, where this is a record that another run starts from.
     pub run: Option<Recipe>,
 }
 
 impl WeightsFolder {
+    /// Finds the folder of weights that a path means, with its recipe where it is a run.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); if it is neither a run nor a folder of weights.
+    pub(crate) fn find(path: &Path) -> anyhow::Result<Self> {
+        let folder = Folder::find(path)?;
+        let mut weights = Self::read(folder.path())?;
+        if let Folder::Run(found) = &folder {
+            let recipe = found.path.join("recipe.toml");
+            weights.run = Some(Recipe::load(&recipe, &Overrides::default())?);
+        }
+        Ok(weights)
+    }
+
     /// Reads the config of a folder.
     ///
     /// # Errors
     ///
-    /// Names the file, the key and what it may hold.
+    /// Names the file.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let name = Self::config_name(path)?;
         let file = path.join(name);
-        let shown = || file.display().to_string();
         let text = files::read_file(&file, files::TEXT)?;
         let json: Value = serde_json::from_slice(&text)
-            .map_err(|error| anyhow::anyhow!("{}: no valid JSON: {error}", shown()))?;
-        let parsed = if name == OPEN_CLIP {
-            DualConfig::from_open_clip(&json)
-        } else {
-            DualConfig::from_hf(&json)
-        };
-        let (config, keys) = parsed.with_context(shown)?;
+            .map_err(|error| anyhow::anyhow!("{}: no valid JSON: {error}", file.display()))?;
         Ok(Self {
             path: path.to_path_buf(),
-            config,
-            file: ConfigFile { name, json, keys },
+            file: ConfigFile { name, json },
             run: None,
         })
     }
@@ -141,21 +119,45 @@ impl WeightsFolder {
         }
     }
 
-    /// Loads the weights into a model of these sizes, every key accounted for; what is odd about them is told.
+    /// What `parse` makes of the config.
+    ///
+    /// # Errors
+    ///
+    /// Its error, with the name of the file.
+    pub(crate) fn parse<T, E>(
+        &self,
+        parse: impl FnOnce(&Value) -> Result<T, E>,
+    ) -> anyhow::Result<T>
+    where
+        Result<T, E>: Context<T, E>,
+    {
+        let file = self.path.join(self.file.name);
+        parse(&self.file.json).with_context(|| file.display().to_string())
+    }
+
+    /// The kind of model that the config names.
+    pub(crate) fn model_type(&self) -> Option<&str> {
+        self.file.json["model_type"].as_str()
+    }
+
+    /// Whether the config is timm's.
+    pub(crate) fn is_timm(&self) -> bool {
+        self.file.name == HF && self.file.json.get("architecture").is_some()
+    }
+
+    /// Loads the weights into a module, by the first of the namings that the keys follow; what is odd about them is told.
     ///
     /// # Errors
     ///
     /// Names the file and the key that is missing, unexpected or of another shape.
-    pub fn load(
+    pub(crate) fn load<M: Module>(
         &self,
-        config: &DualConfig,
-        device: &Device,
+        module: M,
+        namings: &[Bindings],
         told: &mut Vec<String>,
-    ) -> anyhow::Result<Model> {
-        let keys = self.file.keys;
-        let names = weights_names(keys);
-        let namings = namings(config, keys);
-        let loaded = weight_file::load(&self.path, names, config.init(device), &namings)?;
+    ) -> anyhow::Result<M> {
+        let names = self.file.weights_names();
+        let loaded = weight_file::load(&self.path, names, module, namings)?;
         let path = loaded.path.display();
         told.extend(
             loaded
@@ -166,12 +168,24 @@ impl WeightsFolder {
         Ok(loaded.module)
     }
 
+    /// Whether the weights hold a tensor whose key ends so.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing or cannot be read.
+    pub(crate) fn holds(&self, ending: &str) -> anyhow::Result<bool> {
+        weight_file::holds(&self.path, self.file.weights_names(), ending)
+    }
+
     /// The preprocessing that the folder names, and the file that does.
     ///
     /// # Errors
     ///
     /// Names the file and the key that nobody here understands.
-    pub fn pictures(&self) -> anyhow::Result<Option<(PreprocessorConfig, String)>> {
+    pub(crate) fn pictures(&self) -> anyhow::Result<Option<(PreprocessorConfig, String)>> {
+        if self.run.is_some() {
+            return preprocessing::recorded(&self.path);
+        }
         if self.file.name == OPEN_CLIP {
             let path = self.path.join(OPEN_CLIP);
             let text = self.file.json.to_string();
@@ -179,7 +193,7 @@ impl WeightsFolder {
                 .with_context(|| path.display().to_string())?;
             return Ok(Some((config, path.display().to_string())));
         }
-        let model_type = self.file.json["model_type"].as_str();
+        let model_type = self.model_type();
         // The newer file goes first, as in transformers.
         let path = self.path.join(PROCESSOR);
         if path.exists() {
@@ -204,10 +218,10 @@ impl WeightsFolder {
     /// # Errors
     ///
     /// If there is none, or a file of it is not understood: names the file and the key.
-    pub fn tokenizer(&self) -> anyhow::Result<Opened> {
+    pub(crate) fn tokenizer(&self) -> anyhow::Result<Opened> {
         let shown = self.path.display();
         let mut files = tokenizer_files(&self.path)?;
-        files.model_type = self.file.json["model_type"].as_str().map(str::to_owned);
+        files.model_type = self.model_type().map(str::to_owned);
         let opened = match self.file.json.pointer("/model_cfg/text_cfg") {
             Some(text_cfg) => Tokenizer::from_open_clip(text_cfg, &files),
             None => Tokenizer::from_files(&files),

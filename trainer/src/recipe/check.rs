@@ -10,6 +10,7 @@ use std::path::{Component, Path};
 use super::data::{ShapesSplit, Source};
 use super::eval::Eval;
 use super::image::{Augmentation, Image};
+use super::task::Task;
 use super::train::{Schedule, Train};
 use super::{Data, Origin, Recipe, RecipeError, Said};
 
@@ -61,9 +62,10 @@ pub(super) fn check(recipe: &Recipe, said: &Said) -> Vec<Impossible> {
     );
     faults.data(&recipe.data);
     faults.image(&recipe.image);
-    faults.tokens(&recipe.tokens, &recipe.model);
-    faults.model(&recipe.model);
-    faults.batches(&recipe.train);
+    faults.task(&recipe.task);
+    faults.tokens(recipe);
+    faults.model(&recipe.model, &recipe.task);
+    faults.batches(&recipe.train, &recipe.task);
     faults.length(&recipe.train, said);
     faults.optimizer(&recipe.train);
     faults.within("run.keep_last", recipe.run.keep_last, 1..=1_000_000);
@@ -252,10 +254,11 @@ impl Faults {
         );
     }
 
-    fn batches(&mut self, train: &Train) {
+    fn batches(&mut self, train: &Train, task: &Task) {
         let batch = train.batch;
         // A lone pair has no negatives: its contrastive loss is 0 whatever the model does.
-        let whole = self.within("train.batch", batch, 2..=1 << 24);
+        let least = if *task == Task::Contrastive { 2 } else { 1 };
+        let whole = self.within("train.batch", batch, least..=1 << 24);
         let Some(micro) = train.micro_batch else {
             return;
         };

@@ -10,7 +10,8 @@ macro_rules! embedded {
 }
 
 /// What `train NAME` accepts beside a file.
-pub(super) const RECIPES: &[Embedded] = embedded!("": "default", "emoji", "photos");
+pub(super) const RECIPES: &[Embedded] =
+    embedded!("": "default", "emoji", "photos", "towers/vision", "towers/text", "join");
 
 /// What `preset = "NAME"` accepts.
 pub(super) const PRESETS: &[Embedded] = embedded!("presets/": "tiny");

@@ -47,7 +47,8 @@ pub struct Run {
     pub save_every: SaveEvery,
     /// How many of the newest records are kept, at least 1.
     pub keep_last: usize,
-    /// Whether the record with the best mean R@1 on the first validation source is kept too.
+    /// Whether the record that did best on the first validation source is kept too: by mean R@1, top-1, or the loss of
+    /// masked words.
     pub keep_best: bool,
 }
 

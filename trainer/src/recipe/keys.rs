@@ -227,7 +227,10 @@ mod tests {
             (batch.holds.as_str(), batch.default.as_deref()),
             ("a whole number", Some("128"))
         );
-        assert_eq!(find("tokens.kind").holds, "bpe | clip | file | pretrained");
+        assert_eq!(
+            find("tokens.kind").holds,
+            "bpe | clip | file | pretrained | wordpiece"
+        );
         assert_eq!(
             find("tokens.vocab").of.as_deref(),
             Some("tokens.kind = bpe")

@@ -46,13 +46,18 @@ pub(super) fn build(
     for layer in layers {
         whole = whole.overlaid(with_sizes(layer)?);
     }
-    if whole
-        .get("model")
-        .is_some_and(|model| model.get("pretrained").is_some())
-    {
-        BROUGHT_BY_WEIGHTS
-            .iter()
-            .for_each(|key| forget_embedded(&mut whole, key));
+    let has = |tree: &Node, key: &str| {
+        let model = tree.get("model");
+        model.is_some_and(|model| model.get(key).is_some())
+    };
+    for (key, brings) in BROUGHT_BY_WEIGHTS {
+        if has(&whole, key) {
+            brings
+                .iter()
+                .for_each(|key| forget_embedded(&mut whole, key));
+        }
+    }
+    if has(&whole, "pretrained") || has(&whole, "pretrained_text") {
         // `tokens.cleaning` alone is about the tokenizer of the weights.
         whole.default_text("tokens", "kind", "pretrained");
     }
@@ -62,11 +67,18 @@ pub(super) fn build(
     Ok(whole)
 }
 
-/// What a folder of weights says of itself. There, a preset or a recipe that came with the program has no say; the user
-/// has.
-const BROUGHT_BY_WEIGHTS: [&str; 8] = [
-    "tokens",
-    "model.family",
+/// What a folder of weights says of itself, by the key that names it. There, a preset or a recipe that came with the
+/// program has no say; the user has.
+const BROUGHT_BY_WEIGHTS: [(&str, &[&str]); 5] = [
+    ("pretrained", &["model.family"]),
+    ("pretrained", &["tokens"]),
+    ("pretrained", &PICTURES),
+    ("pretrained_vision", &PICTURES),
+    ("pretrained_text", &["tokens"]),
+];
+
+/// How pictures are preprocessed.
+const PICTURES: [&str; 6] = [
     "image.preprocessing",
     "image.resize",
     "image.size",

@@ -19,6 +19,7 @@ mod path;
 mod read;
 mod said;
 mod tagged;
+mod task;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -36,11 +37,12 @@ pub use eval::{Eval, Run, SaveEvery, ZeroShot};
 pub use image::{Augmentation, Image, Preprocessing, RandomResizedCrop};
 pub use keys::{Key, keys};
 pub use layers::Overrides;
-pub use model::{Act, Family, Model, Start, Text, Tower, Vision};
+pub use model::{Family, Lock, Model, Start, Text, Tower, Vision};
 pub use path::RecipePath;
 pub use said::Said;
-pub use tokens::{Bpe, OfWeights, Reading, Tokens, Vocabulary};
-pub use train::{Checkpointing, Cooldown, Schedule, Train};
+pub use task::{Classify, Mlm, Task};
+pub use tokens::{Learnt, OfWeights, Reading, Tokens, Vocabulary};
+pub use train::{Cooldown, Schedule, Train};
 pub use tree::Origin;
 
 use crate::files;
@@ -57,6 +59,9 @@ pub struct Recipe {
     /// Everything random is drawn from it: weights, order, augmentation, dropout.
     #[serde(default)]
     pub seed: u64,
+    /// What is learnt.
+    #[serde(default, serialize_with = "tagged::serialize")]
+    pub task: Task,
     /// Where pictures and captions come from.
     pub data: Data,
     /// From a decoded picture to the model's input.
@@ -115,15 +120,20 @@ impl Recipe {
         Self::parse(text, &origin, overrides)
     }
 
-    /// The recipe by which a folder of weights is used without training: everything that the folder says of itself, and
+    /// The recipe by which a folder of weights of a task's kind is used without training: everything that the folder says of itself, and
     /// what `overrides` say.
     ///
     /// # Errors
     /// As [`load`](Self::load).
-    pub fn of_weights(folder: &Path, overrides: &Overrides) -> Result<Self, RecipeError> {
+    pub fn of_weights(
+        folder: &Path,
+        task: &Task,
+        overrides: &Overrides,
+    ) -> Result<Self, RecipeError> {
         let mut overrides = overrides.clone();
         let text = format!(
-            "name = \"weights\"\n[model]\npretrained = {}\n[train]\nsteps = 1\n",
+            "name = \"weights\"\n[task]\nkind = \"{}\"\n[model]\npretrained = {}\n[train]\nsteps = 1\n",
+            task.name(),
             toml::Value::String(absolute(folder).to_string_lossy().into_owned())
         );
         if overrides.train.is_empty() {

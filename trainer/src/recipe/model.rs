@@ -1,7 +1,8 @@
-//! `[model]`: two towers, from sizes or from pretrained weights.
+//! `[model]`: its towers, from sizes or from pretrained weights.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use transformer::{Activation, Locked};
 
 use super::path::RecipePath;
 
@@ -14,47 +15,99 @@ pub struct Model {
     /// Named sizes that `embed_dim`, `vision` and `text` overlay. They are filled in when the recipe is read.
     #[serde(default, skip_serializing)]
     pub preset: Option<String>,
-    /// A folder of weights, in place of sizes: a run, an export, or files in the names of transformers or open_clip. It
-    /// brings its sizes, its preprocessing and its tokenizer.
+    /// A folder of weights, in place of sizes: a run, an export, or files in the names of transformers, open_clip or timm.
+    /// It brings its sizes, its preprocessing and its tokenizer.
     pub pretrained: Option<RecipePath>,
+    /// A folder of which the vision tower alone is taken, in place of `vision`: its sizes, its weights and its
+    /// preprocessing. The projection on it is new.
+    pub pretrained_vision: Option<RecipePath>,
+    /// A folder of which the text tower alone is taken, in place of `text`: its sizes, its weights and its tokenizer. The
+    /// projection on it is new.
+    pub pretrained_text: Option<RecipePath>,
     /// The dimension the towers' outputs meet in.
     pub embed_dim: Option<usize>,
-    /// Towers that are not trained.
+    /// What is not trained: `image` or `text` for a whole tower, `image-body` for all of it but its projection or
+    /// classifier, `image-blocks(n)` for its embedding and its first blocks.
     #[serde(default)]
-    pub lock: Vec<Tower>,
+    #[schemars(with = "Vec<String>")]
+    pub lock: Vec<Lock>,
     /// The sizes of the vision tower.
     pub vision: Option<Vision>,
     /// The sizes of the text tower.
     pub text: Option<Text>,
 }
 
-/// Where a model's parameters come from.
+/// Where a tower comes from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Start<'a> {
+pub enum Start<'a, Sizes> {
     /// From a folder of weights, sizes included.
     Pretrained(&'a RecipePath),
     /// Drawn at random, in these sizes.
-    Sizes {
-        /// The dimension the towers' outputs meet in.
-        embed_dim: usize,
-        /// The vision tower.
-        vision: &'a Vision,
-        /// The text tower.
-        text: &'a Text,
-    },
+    Sizes(&'a Sizes),
 }
 
 impl Model {
-    /// Where the parameters come from. A recipe that was read has one; a struct filled by hand may lack it.
-    pub fn start(&self) -> Option<Start<'_>> {
-        match (&self.pretrained, self.embed_dim, &self.vision, &self.text) {
-            (Some(folder), None, None, None) => Some(Start::Pretrained(folder)),
-            (None, Some(embed_dim), Some(vision), Some(text)) => Some(Start::Sizes {
-                embed_dim,
-                vision,
-                text,
-            }),
-            _ => None,
+    /// Where the vision tower comes from.
+    pub fn vision_start(&self) -> Option<Start<'_, Vision>> {
+        let folder = self.pretrained.as_ref().or(self.pretrained_vision.as_ref());
+        let sizes = || self.vision.as_ref().map(Start::Sizes);
+        folder.map(Start::Pretrained).or_else(sizes)
+    }
+
+    /// Where the text tower comes from.
+    pub fn text_start(&self) -> Option<Start<'_, Text>> {
+        let folder = self.pretrained.as_ref().or(self.pretrained_text.as_ref());
+        let sizes = || self.text.as_ref().map(Start::Sizes);
+        folder.map(Start::Pretrained).or_else(sizes)
+    }
+
+    /// What of a tower is not trained.
+    pub fn locked(&self, tower: Tower) -> impl Iterator<Item = Locked> {
+        let of_it = self.lock.iter().filter(move |lock| lock.tower == tower);
+        of_it.map(|lock| lock.part)
+    }
+}
+
+/// A part of a tower that is not trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lock {
+    /// Whose part.
+    pub tower: Tower,
+    /// Which part.
+    pub part: Locked,
+}
+
+impl TryFrom<String> for Lock {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let towers = [Tower::Image, Tower::Text].into_iter();
+        let mut locks = towers.filter_map(|tower| {
+            let rest = text.strip_prefix(tower.name())?;
+            let part = match rest.strip_prefix('-') {
+                None => rest.is_empty().then_some(Locked::Whole)?,
+                Some("body") => Locked::Body,
+                Some(blocks) => {
+                    let count = blocks.strip_prefix("blocks(")?.strip_suffix(')')?;
+                    Locked::Blocks(count.trim().parse().ok()?)
+                }
+            };
+            Some(Self { tower, part })
+        });
+        locks
+            .next()
+            .ok_or("\"image\", \"image-body\", \"image-blocks(n)\", or the same of \"text\"")
+    }
+}
+
+impl From<Lock> for String {
+    fn from(lock: Lock) -> Self {
+        let tower = lock.tower.name();
+        match lock.part {
+            Locked::Whole => tower.to_owned(),
+            Locked::Body => format!("{tower}-body"),
+            Locked::Blocks(count) => format!("{tower}-blocks({count})"),
         }
     }
 }
@@ -80,13 +133,22 @@ impl Family {
 }
 
 /// One of the two towers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tower {
     /// The vision tower.
     Image,
     /// The text tower.
     Text,
+}
+
+impl Tower {
+    /// As a recipe has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Text => "text",
+        }
+    }
 }
 
 /// The sizes of a vision transformer.
@@ -106,9 +168,9 @@ pub struct Vision {
     /// The width of the MLP, as a multiple of `d_model`.
     #[serde(default = "mlp_ratio")]
     pub mlp_ratio: f64,
-    /// The MLP's activation.
+    /// The MLP's activation. `gelu` of a SigLIP is its tanh approximation.
     #[serde(default)]
-    pub act: Act,
+    pub act: Activation,
 }
 
 /// The sizes of a text transformer. Its vocabulary is the tokenizer's.
@@ -126,9 +188,9 @@ pub struct Text {
     /// The width of the MLP, as a multiple of `d_model`.
     #[serde(default = "mlp_ratio")]
     pub mlp_ratio: f64,
-    /// The MLP's activation.
+    /// The MLP's activation. `gelu` of a SigLIP is its tanh approximation.
     #[serde(default)]
-    pub act: Act,
+    pub act: Activation,
 }
 
 /// What ViT and CLIP have.
@@ -136,13 +198,25 @@ fn mlp_ratio() -> f64 {
     4.0
 }
 
-/// An MLP's activation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Act {
-    /// `x * Phi(x)`, exactly.
-    #[default]
-    Gelu,
-    /// `x * sigmoid(1.702 x)`, as in OpenAI's CLIP.
-    QuickGelu,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_reads_as_it_is_written() {
+        for text in ["image", "text", "image-body", "text-blocks(3)"] {
+            let lock = Lock::try_from(text.to_owned()).unwrap();
+            assert_eq!(String::from(lock), text);
+        }
+        for text in [
+            "",
+            "images",
+            "image-",
+            "image-blocks",
+            "image-blocks(-1)",
+            "body",
+        ] {
+            assert!(Lock::try_from(text.to_owned()).is_err(), "{text}");
+        }
+    }
 }

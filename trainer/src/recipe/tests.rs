@@ -78,7 +78,9 @@ fn every_named_size_is_possible() {
     for name in embedded::names(embedded::SIZES) {
         let set = format!("model.preset={name}");
         let recipe = parse(WHOLE, &[&set]).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(recipe.model.start().is_some(), "{name}");
+        let model = &recipe.model;
+        let starts = (model.vision_start().is_some(), model.text_start().is_some());
+        assert_eq!(starts, (true, true), "{name}");
     }
 }
 
@@ -143,7 +145,7 @@ fn a_pretrained_folder_replaces_the_sizes_of_the_file() {
     let learnt = parse(WHOLE, &["model.pretrained=/models/clip"]).unwrap_err();
     assert_eq!(learnt.key(), Some("tokens.kind"));
     assert!(
-        matches!(recipe.model.start(), Some(Start::Pretrained(folder)) if folder.as_path() == Path::new("/models/clip"))
+        matches!(recipe.model.vision_start(), Some(Start::Pretrained(folder)) if folder.as_path() == Path::new("/models/clip"))
     );
 }
 
@@ -238,7 +240,7 @@ fn an_unknown_choice_names_the_nearest_one() {
     assert!(message(WHOLE, &["model.preset=vit-s32"]).contains("did you mean `vit-s-32`?"));
     let policy = message(WHOLE, &["train.checkpointing=every(0)"]);
     assert!(
-        policy.contains("must be \"store-all\", \"every-cut\" or \"every(n)\""),
+        policy.contains("must be \"store-all\", \"every-cut\", \"every(n)\" or \"nested(n,m)\""),
         "{policy}"
     );
     assert!(policy.ends_with("found \"every(0)\""), "{policy}");
@@ -437,6 +439,6 @@ fn a_file_that_does_not_exist_is_named_with_the_recipes_that_do() {
     let message = error.to_string();
     assert!(
         message.starts_with("recipe nowhere.toml: ")
-            && message.ends_with("one of default, emoji, photos")
+            && message.ends_with("one of default, emoji, photos, towers/vision, towers/text, join")
     );
 }

@@ -11,12 +11,14 @@ use super::path::RecipePath;
 #[serde(rename_all = "kebab-case")]
 pub enum Tokens {
     /// A byte-pair vocabulary trained from the training captions.
-    Bpe(Bpe),
+    Bpe(Learnt),
+    /// Word pieces trained from the training captions, as BERT has them.
+    Wordpiece(Learnt),
     /// CLIP's, from its `bpe_simple_vocab_16e6.txt.gz`.
     Clip(Vocabulary),
     /// A tokenizer's file, with what stands beside it: `tokenizer.json`, `vocab.txt`, `spiece.model`, ...
     File(Vocabulary),
-    /// The tokenizer of the folder that `model.pretrained` names.
+    /// The tokenizer of the folder that `model.pretrained` or `model.pretrained_text` names.
     Pretrained(OfWeights),
 }
 
@@ -29,7 +31,7 @@ impl Default for Tokens {
 /// A vocabulary trained from the training captions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Bpe {
+pub struct Learnt {
     /// The most tokens it may have, special ones included; few captions give fewer.
     pub vocab: usize,
     /// How captions are cleaned before they are split.
@@ -81,7 +83,7 @@ impl Tokens {
     /// How captions are read.
     pub fn reading(&self) -> Reading {
         let (cleaning, pad, context) = match self {
-            Self::Bpe(of) => (of.cleaning, &of.pad, of.context),
+            Self::Bpe(of) | Self::Wordpiece(of) => (of.cleaning, &of.pad, of.context),
             Self::Clip(of) | Self::File(of) => (of.cleaning, &of.pad, of.context),
             Self::Pretrained(of) => (of.cleaning, &of.pad, of.context),
         };
@@ -95,7 +97,7 @@ impl Tokens {
     /// The same vocabulary, with captions read so.
     pub fn with_reading(mut self, reading: Reading) -> Self {
         let (cleaning, pad, context) = match &mut self {
-            Self::Bpe(of) => (&mut of.cleaning, &mut of.pad, &mut of.context),
+            Self::Bpe(of) | Self::Wordpiece(of) => (&mut of.cleaning, &mut of.pad, &mut of.context),
             Self::Clip(of) | Self::File(of) => (&mut of.cleaning, &mut of.pad, &mut of.context),
             Self::Pretrained(of) => (&mut of.cleaning, &mut of.pad, &mut of.context),
         };

@@ -1,7 +1,6 @@
 //! `[train]`: the loop, the optimizer, and what is saved at the cuts.
 
-use std::str::FromStr;
-
+use checkpointing::Policy;
 use optimizer::{GroupRule, Kind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,8 +50,8 @@ pub struct Train {
     pub dropout: f64,
     /// The share of patches that are dropped in training.
     pub patch_dropout: f64,
-    /// What is kept between forward and backward.
-    pub checkpointing: Checkpointing,
+    /// What is kept between forward and backward: `store-all`, `every-cut`, `every(n)` or `nested(n,m)`.
+    pub checkpointing: Policy,
     /// Steps between two lines of metrics.
     pub log_every: u64,
     /// Epochs between two evaluations; 0 evaluates at the end only.
@@ -81,7 +80,7 @@ impl Default for Train {
             max_scale: 100.0,
             dropout: 0.0,
             patch_dropout: 0.0,
-            checkpointing: Checkpointing::StoreAll,
+            checkpointing: Policy::StoreAll,
             log_every: 10,
             eval_every: 1,
         }
@@ -89,7 +88,7 @@ impl Default for Train {
 }
 
 /// What the learning rate does after the warmup.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Schedule {
     /// Half a cosine down towards 0, which the step after the last would reach.
@@ -101,7 +100,7 @@ pub enum Schedule {
 }
 
 /// The fall of the learning rate in the last steps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cooldown {
     /// How many steps it takes.
@@ -110,79 +109,4 @@ pub struct Cooldown {
     pub power: f64,
     /// The learning rate at the end.
     pub end_lr: f64,
-}
-
-/// What is kept between forward and backward: `store-all`, `every-cut` or `every(n)`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "String", into = "String")]
-pub enum Checkpointing {
-    /// Everything: no recomputation.
-    StoreAll,
-    /// The tensor at every cut; each block is computed again in the backward pass.
-    EveryCut,
-    /// The tensor at every n-th cut.
-    Every(usize),
-}
-
-impl FromStr for Checkpointing {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let every = || {
-            text.strip_prefix("every(")?
-                .strip_suffix(')')?
-                .trim()
-                .parse()
-                .ok()
-        };
-        match text {
-            "store-all" => Ok(Self::StoreAll),
-            "every-cut" => Ok(Self::EveryCut),
-            _ => match every() {
-                Some(n) if n > 0 => Ok(Self::Every(n)),
-                _ => Err("\"store-all\", \"every-cut\" or \"every(n)\" with n of 1 or more"),
-            },
-        }
-    }
-}
-
-impl TryFrom<String> for Checkpointing {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Checkpointing> for String {
-    fn from(policy: Checkpointing) -> Self {
-        match policy {
-            Checkpointing::StoreAll => "store-all".to_owned(),
-            Checkpointing::EveryCut => "every-cut".to_owned(),
-            Checkpointing::Every(n) => format!("every({n})"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_policy_reads_as_it_is_written() {
-        for policy in [
-            Checkpointing::StoreAll,
-            Checkpointing::EveryCut,
-            Checkpointing::Every(3),
-        ] {
-            assert_eq!(String::from(policy).parse(), Ok(policy));
-        }
-    }
-
-    #[test]
-    fn a_policy_of_every_zeroth_cut_is_refused() {
-        for text in ["every(0)", "every", "every(-1)", "Store-All", ""] {
-            assert!(text.parse::<Checkpointing>().is_err(), "{text}");
-        }
-    }
 }

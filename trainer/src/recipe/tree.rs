@@ -102,8 +102,17 @@ const RIVALS: &[(&str, &[&str], &[&str])] = &[
     (
         "model",
         &["pretrained"],
-        &["preset", "embed_dim", "vision", "text"],
+        &[
+            "preset",
+            "embed_dim",
+            "vision",
+            "text",
+            "pretrained_vision",
+            "pretrained_text",
+        ],
     ),
+    ("model", &["pretrained_vision"], &["pretrained", "vision"]),
+    ("model", &["pretrained_text"], &["pretrained", "text"]),
 ];
 
 impl Node {

@@ -41,7 +41,7 @@ impl Log {
 }
 
 /// A sample that could not be used, as a line of `bad-samples.jsonl`.
-pub fn bad_sample(error: &SampleError) -> Value {
+pub(crate) fn bad_sample(error: &SampleError) -> Value {
     json!({
         "source": error.origin,
         "place": error.place.to_string(),

@@ -10,5 +10,6 @@ mod runfolder;
 mod runs;
 mod signals;
 mod sources;
+mod tasks;
 mod tensors;
 mod weights;

@@ -1,7 +1,7 @@
 //! Two-tower models: transformers' CLIP and SigLIP, open_clip's.
 
 use burn::tensor::{Device, Tensor};
-use checkpointing::{Chain, Forward, HIDDEN, Passenger, Policy, Seed, State};
+use checkpointing::{Chain, Execution, Forward, HIDDEN, Passenger, Policy, Seed, State};
 use fusion::{
     Batch, DualConfig, DualEncoder, DualKeys, StepConfig, contrastive_step, loss::ContrastiveLoss,
     normalise,
@@ -148,8 +148,7 @@ impl<'a> Case<'a> {
                 let batches = split(&batch, micro);
                 let config = StepConfig {
                     loss: loss_of(&self.config),
-                    policy,
-                    parts,
+                    execution: Execution { policy, parts },
                 };
                 let out = contrastive_step(&self.model, &batches, &config, Seed::evaluation());
                 self.fixture.compare_number(&self.outputs, "loss", out.loss);

@@ -9,4 +9,5 @@ mod fixture;
 mod losses;
 mod optim;
 mod single;
+mod tasks;
 mod train;

@@ -6,11 +6,12 @@ use burn::{
 };
 use checkpointing::Gradients;
 use kernels::product;
-use optimizer::{Groups, Kind, SlotOptimizer, clip_scale, gradient_norm};
+use optimizer::{GroupRule, Groups, Kind, SlotOptimizer, clip_scale, gradient_norm};
 use serde_json::Value;
 use trainer::{
     device::state_memory,
-    schedule::{Decay, LearningRate},
+    recipe::{Cooldown, Schedule},
+    run::schedule::LearningRate,
 };
 
 use crate::fixture::{Fixture, data, device, each, json_file, tensor};
@@ -32,11 +33,11 @@ fn schedules(fixture: &Fixture) {
     let config = fixture.json("config.json");
     let number = |key: &str| config[key].as_f64().unwrap();
     let (warmup, steps) = (number("warmup") as u64, number("steps") as u64);
-    let cooldown = Decay::Cooldown {
+    let cooldown = Schedule::ConstantCooldown(Cooldown {
         steps: number("cooldown_steps") as u64,
         power: number("cooldown_power"),
-        end: number("cooldown_end_lr"),
-    };
+        end_lr: number("cooldown_end_lr"),
+    });
     let expected = json_file(&fixture.folder.join("expected.json"));
     for (name, rates) in expected.as_object().unwrap() {
         let warmup = if name == "cosine_no_warmup" {
@@ -45,8 +46,8 @@ fn schedules(fixture: &Fixture) {
             warmup
         };
         let decay = match name.as_str() {
-            "cosine" | "cosine_no_warmup" => Decay::Cosine,
-            "constant" => Decay::Constant,
+            "cosine" | "cosine_no_warmup" => Schedule::Cosine,
+            "constant" => Schedule::Constant,
             "constant_cooldown" => cooldown,
             other => panic!("{}: no check for {other}", fixture.folder.display()),
         };
@@ -149,7 +150,7 @@ fn updates(fixture: &Fixture, kind: Kind) {
         base: number("lr"),
         warmup: number("warmup") as u64,
         steps,
-        decay: Decay::Cosine,
+        decay: Schedule::Cosine,
     };
     let vector = |name: &str| Param::from_tensor(tensor::<1>(&inputs, name, &device));
     let matrix = |name: &str| Param::from_tensor(tensor::<2>(&inputs, name, &device));
@@ -164,7 +165,7 @@ fn updates(fixture: &Fixture, kind: Kind) {
         tensor::<2>(&inputs, "x", &device),
         tensor::<2>(&inputs, "y", &device),
     );
-    let mut optimizer = optimizer(kind, &config, &problem, &device);
+    let mut optimizer = optimizer(kind, &config, &problem, &[], &device);
     let mut trace = Trace::default();
     for step in 0..steps {
         let tracked = problem.clone().train();
@@ -211,16 +212,27 @@ fn updates(fixture: &Fixture, kind: Kind) {
 }
 
 /// The optimizer of a fixture's config.
+/// The optimizer of a fixture. `decayed` are the parameters of one axis that have more in the original, which decays those
+/// of two and more.
 pub(crate) fn optimizer<M: Module>(
     kind: Kind,
     config: &Value,
     module: &M,
+    decayed: &[&str],
     device: &Device,
 ) -> SlotOptimizer {
     let betas = [0, 1].map(|i| config["betas"][i].as_f64().unwrap());
     let number = |key: &str| config[key].as_f64().unwrap();
     let groups = Groups {
         weight_decay: number("weight_decay"),
+        rules: decayed
+            .iter()
+            .map(|path| GroupRule {
+                pattern: (*path).to_owned(),
+                rate: 1.0,
+                weight_decay: Some(number("weight_decay")),
+            })
+            .collect(),
         ..Groups::default()
     };
     let slots = groups.slots(module).unwrap();

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use crate::BlockConfig;
 
-pub use section::Section;
+pub use section::{Section, hf_activation};
 
 /// Why a config cannot be used. The caller adds the file's name.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -247,6 +247,16 @@ fn shown(value: &Value) -> String {
     format!("{start}…")
 }
 
+/// transformers' name of an activation, the one that [`Section::activation`] reads back.
+pub fn hf_activation(activation: Activation) -> &'static str {
+    match activation {
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
+        Activation::QuickGelu => "quick_gelu",
+        Activation::Relu => "relu",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -41,6 +41,7 @@ pub struct Binding {
 pub struct Bindings {
     list: Vec<Binding>,
     ignored: Vec<&'static str>,
+    ignores_others: bool,
     zeros: Vec<String>,
 }
 
@@ -110,12 +111,21 @@ impl Bindings {
         self.ignored.push(name);
     }
 
+    /// Tolerates every key that is not bound: of a file that holds more, this part alone is read.
+    pub fn ignoring_others(mut self) -> Self {
+        self.ignores_others = true;
+        self
+    }
+
     /// Lets a file leave out the tensor `key`, which is then zero.
     pub fn zero_if_missing(&mut self, key: &str) {
         self.zeros.push(key.into());
     }
 
     pub(super) fn is_ignored(&self, key: &str) -> bool {
+        if self.ignores_others {
+            return true;
+        }
         let stem = |name: &&str| key.strip_suffix(*name);
         let mut stems = self.ignored.iter().filter_map(stem);
         stems.any(|stem| stem.is_empty() || stem.ends_with('.'))

@@ -1,31 +1,48 @@
-//! `[model]` and `[tokens]`: sizes that fit each other, and vocabularies that fit the weights.
+//! `[task]`, `[model]` and `[tokens]`: sizes that fit each other, and vocabularies that fit the weights.
 
+use std::collections::BTreeSet;
+
+use transformer::Locked;
+
+use super::super::Recipe;
 use super::super::model::{Model, Start, Text, Tower, Vision};
+use super::super::task::Task;
 use super::super::tokens::Tokens;
 use super::Faults;
 
 impl Faults {
-    pub(super) fn tokens(&mut self, tokens: &Tokens, model: &Model) {
-        let has_weights = model.pretrained.is_some();
+    pub(super) fn tokens(&mut self, recipe: &Recipe) {
+        let (tokens, model) = (&recipe.tokens, &recipe.model);
+        if matches!(recipe.task, Task::Classify(_)) {
+            // It reads no caption.
+            return;
+        }
+        let of_weights = model.pretrained.is_some() || model.pretrained_text.is_some();
         match tokens {
-            Tokens::Bpe(bpe) => {
-                // 256 bytes, each at the end of a word or not, and the two special tokens.
-                self.within("tokens.vocab", bpe.vocab, 514..=4_000_000);
+            Tokens::Bpe(learnt) | Tokens::Wordpiece(learnt) => {
+                let (name, least) = match tokens {
+                    // 256 bytes, each at the end of a word or not, and the two special tokens.
+                    Tokens::Bpe(_) => ("bpe", 514),
+                    _ => ("wordpiece", 64),
+                };
+                self.within("tokens.vocab", learnt.vocab, least..=4_000_000);
                 self.require(
-                    !has_weights,
+                    !of_weights,
                     "tokens.kind",
-                    "is \"bpe\" beside `model.pretrained`: a vocabulary learnt from the captions has nothing to do \
-                     with the token embeddings of these weights",
+                    format_args!(
+                        "is \"{name}\" beside pretrained weights: a vocabulary learnt from the captions has nothing to do \
+                         with their token embeddings"
+                    ),
                     "use the tokenizer of these weights: leave `tokens` out, or set tokens.kind=pretrained",
                 );
             }
             Tokens::Pretrained(_) => {
                 self.require(
-                    has_weights,
+                    of_weights,
                     "tokens.kind",
                     "is \"pretrained\", as it is where nothing is said, and there is no `model.pretrained`",
-                    "set tokens.kind to bpe (with tokens.vocab), clip or file (with tokens.path), or name a folder of \
-                     weights in `model.pretrained`",
+                    "set tokens.kind to bpe or wordpiece (with tokens.vocab), clip or file (with tokens.path), or name a \
+                     folder of weights in `model.pretrained` or `model.pretrained_text`",
                 );
             }
             Tokens::Clip(_) | Tokens::File(_) => {}
@@ -35,45 +52,157 @@ impl Faults {
         }
     }
 
-    pub(super) fn model(&mut self, model: &Model) {
-        let two = model.pretrained.is_some() && (model.preset.is_some() || model.start().is_none());
-        self.require(
-            !two,
-            "model",
-            "has both `pretrained` and sizes",
-            "leave out `preset`, `embed_dim`, `vision` and `text`: the weights bring their own",
-        );
-        let both = [Tower::Image, Tower::Text]
-            .iter()
-            .all(|tower| model.lock.contains(tower));
-        self.require(
-            !both,
-            "model.lock",
-            "locks both towers",
-            "leave one of them to train",
-        );
-        match model.start() {
-            Some(Start::Sizes {
-                embed_dim,
-                vision,
-                text,
-            }) => {
-                self.within("model.embed_dim", embed_dim, 1..=65_536);
-                self.vision_sizes(vision);
-                self.text_sizes(text);
+    pub(super) fn task(&mut self, task: &Task) {
+        match task {
+            Task::Contrastive => {}
+            Task::Classify(classify) => {
+                self.share("task.label_smoothing", classify.label_smoothing);
+                let classes = &classify.classes;
                 self.require(
-                    model.family.is_some(),
-                    "model.family",
-                    "is missing",
-                    "set it to clip or siglip",
+                    classes.len() != 1,
+                    "task.classes",
+                    "has 1",
+                    "give the two or more classes to tell apart, or leave it out",
+                );
+                let mut known = BTreeSet::new();
+                for (i, class) in classes.iter().enumerate() {
+                    self.require(
+                        known.insert(class),
+                        &format!("task.classes.{i}"),
+                        format_args!("is \"{class}\" again"),
+                        "name each class once",
+                    );
+                }
+            }
+            Task::Mlm(mlm) => {
+                self.share("task.mask", mlm.mask);
+                self.require(
+                    mlm.mask != 0.0,
+                    "task.mask",
+                    "is 0",
+                    "give the share of tokens that are to be said, such as 0.15",
                 );
             }
-            Some(Start::Pretrained(_)) => {}
-            None if two => {}
-            None => {
-                let remedy = "give `embed_dim`, `vision` and `text`, or a `preset`, or a `pretrained` folder";
-                self.require(false, "model", "lacks sizes", remedy);
+        }
+    }
+
+    pub(super) fn model(&mut self, model: &Model, task: &Task) {
+        let beside = [
+            ("embed_dim", model.embed_dim.is_some()),
+            ("vision", model.vision.is_some()),
+            ("text", model.text.is_some()),
+            ("pretrained_vision", model.pretrained_vision.is_some()),
+            ("pretrained_text", model.pretrained_text.is_some()),
+            ("preset", model.preset.is_some()),
+        ];
+        if model.pretrained.is_some() {
+            self.require(
+                beside.iter().all(|(_, is_there)| !is_there),
+                "model",
+                "has both `pretrained` and sizes",
+                "leave out `preset`, `embed_dim`, `vision` and `text`: the weights bring their own",
+            );
+        }
+        for (one, other, both) in [
+            (
+                "pretrained_vision",
+                "vision",
+                model.pretrained_vision.is_some() && model.vision.is_some(),
+            ),
+            (
+                "pretrained_text",
+                "text",
+                model.pretrained_text.is_some() && model.text.is_some(),
+            ),
+        ] {
+            self.require(
+                !both,
+                "model",
+                format_args!("has both `{one}` and `{other}`"),
+                format_args!("leave out `{other}`: the weights bring their own sizes"),
+            );
+        }
+        self.locks(model, task);
+        let (vision, text) = (model.vision_start(), model.text_start());
+        let lacks = match task {
+            Task::Contrastive if model.pretrained.is_some() => None,
+            Task::Contrastive => {
+                let complete = vision.is_some() && text.is_some() && model.embed_dim.is_some();
+                (!complete).then_some(
+                    "give `embed_dim`, `vision` and `text`, or a `preset`, or a `pretrained` folder",
+                )
             }
+            Task::Classify(_) => vision
+                .is_none()
+                .then_some("give `vision`, or a `preset`, or a `pretrained` folder"),
+            Task::Mlm(_) => text
+                .is_none()
+                .then_some("give `text`, or a `preset`, or a `pretrained` folder"),
+        };
+        if let Some(remedy) = lacks {
+            self.require(false, "model", "lacks sizes", remedy);
+            return;
+        }
+        if let Some(embed_dim) = model.embed_dim {
+            self.within("model.embed_dim", embed_dim, 1..=65_536);
+        }
+        let (sees, reads) = match task {
+            Task::Contrastive => (true, true),
+            Task::Classify(_) => (true, false),
+            Task::Mlm(_) => (false, true),
+        };
+        let mut drawn = false;
+        if let (true, Some(Start::Sizes(vision))) = (sees, vision) {
+            self.vision_sizes(vision);
+            drawn = true;
+        }
+        if let (true, Some(Start::Sizes(text))) = (reads, text) {
+            self.text_sizes(text);
+            drawn = true;
+        }
+        self.require(
+            model.family.is_some() || !drawn || *task != Task::Contrastive,
+            "model.family",
+            "is missing",
+            "set it to clip or siglip",
+        );
+    }
+
+    fn locks(&mut self, model: &Model, task: &Task) {
+        let whole = |tower: Tower| model.locked(tower).any(|part| part == Locked::Whole);
+        let key = "model.lock";
+        let only = match task {
+            Task::Contrastive => {
+                self.require(
+                    !(whole(Tower::Image) && whole(Tower::Text)),
+                    key,
+                    "locks both towers",
+                    "leave one of them to train",
+                );
+                return;
+            }
+            Task::Classify(_) => Tower::Image,
+            Task::Mlm(_) => Tower::Text,
+        };
+        let name = only.name();
+        self.require(
+            !whole(only),
+            key,
+            "locks all that there is",
+            format_args!("lock `{name}-body`, and its head trains"),
+        );
+        let other = model.lock.iter().find(|lock| lock.tower != only);
+        if let Some(other) = other {
+            self.require(
+                false,
+                key,
+                format_args!(
+                    "names the {} tower, which a task of kind {} has not",
+                    other.tower.name(),
+                    task.name()
+                ),
+                format_args!("give `{name}-body` or `{name}-blocks(n)`"),
+            );
         }
     }
 
