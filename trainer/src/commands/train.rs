@@ -192,11 +192,11 @@ impl Start<'_> {
             folder.note_bad(data.skipped.errors())?;
         }
         tell(format_args!(
-            "{}: {} {}, {:.1} M parameters, {steps} steps of {}; {}",
+            "{}: {} {}, {}, {steps} steps of {}; {}",
             recipe.name,
             data.source.len(),
             T::SAMPLES,
-            parameter_count(&model) as f64 / 1e6,
+            parameters(parameter_count(&model), &optimizer),
             recipe.train.batch,
             folder.path().display()
         ));
@@ -254,6 +254,19 @@ impl Start<'_> {
         })?;
         let digests = data.digests.clone().or(hashed).unwrap_or_default();
         Ok((built, digests))
+    }
+}
+
+/// How many parameters there are, and how many train where some stand still.
+fn parameters(all: usize, optimizer: &SlotOptimizer) -> String {
+    let million = |count: usize| count as f64 / 1e6;
+    let shapes = optimizer.slots().iter().map(|slot| &slot.shape);
+    let trained: usize = shapes.map(|shape| shape.iter().product::<usize>()).sum();
+    let all_of_them = format!("{:.1} M parameters", million(all));
+    if trained == all {
+        all_of_them
+    } else {
+        format!("{all_of_them}, of which {:.2} M train", million(trained))
     }
 }
 

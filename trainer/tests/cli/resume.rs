@@ -7,10 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::folder::{Folder, RECIPE, metrics, steps_done, text};
+use crate::{
+    folder::{Folder, RECIPE, metrics, steps_done, text},
+    signals::send,
+};
 
 /// Augmentation, dropout, micro-batches and several epochs: everything random takes part.
 fn recipe(steps: u64) -> String {
@@ -90,17 +94,23 @@ fn a_run_killed_at_ten_points_ends_as_the_uninterrupted_one() {
                 child.try_wait().unwrap().is_none(),
                 "kill {number}: the run ended first"
             );
-            if steps_done(&run) >= wanted && (!while_saving || is_saving(&run)) {
+            if steps_done(&run) < wanted || while_saving && !is_saving(&run) {
+                continue;
+            }
+            // What stands still is still saving when it is killed.
+            send(&child, Signal::SIGSTOP);
+            if !while_saving || is_saving(&run) {
                 break;
             }
+            send(&child, Signal::SIGCONT);
         }
         child.kill().unwrap();
         child.wait().unwrap();
         killed_while_saving += usize::from(is_saving(&run));
     }
     assert!(
-        killed_while_saving > 0,
-        "no kill came in the middle of saving"
+        killed_while_saving >= KILLS / 2,
+        "{killed_while_saving} kills came in the middle of saving"
     );
     let output = folder.run(&["train", "--resume", "runs/small-2"]);
     assert!(output.status.success(), "{}", text(&output));

@@ -1,12 +1,17 @@
 //! Whole runs, an interrupted one, and bad input.
 
-use std::fs;
+use std::{collections::BTreeMap, fs, path::Path};
 
 use nix::sys::signal::Signal;
+use parquet::{
+    file::reader::{FileReader, SerializedFileReader},
+    record::{ListAccessor, RowAccessor},
+};
 
 use crate::{
     folder::{Folder, RECIPE, text},
     signals::{ENDLESS, has_steps, send, spawn, until},
+    weights::npy,
 };
 
 #[test]
@@ -69,6 +74,39 @@ fn a_finished_run_is_a_start_for_another() {
     fs::write(folder.path("more.toml"), format!("{recipe}{more}")).unwrap();
     let output = folder.run(&["train", "more.toml"]);
     assert!(output.status.success(), "{}", text(&output));
+    let before = weights(&folder.path("runs/small-1/records/step-00000004"));
+    let after = weights(&folder.path("runs/small-2/records/step-00000002"));
+    assert_eq!(before.len(), after.len());
+    let (mut locked, mut trained) = (0, 0);
+    for (key, before) in &before {
+        let after = &after[key];
+        if key.starts_with("vision_model.") || key.starts_with("visual_projection.") {
+            assert!(before == after, "{key} is locked, and moved");
+            locked += 1;
+            continue;
+        }
+        // Two steps of AdamW move a weight by little more than two rates: the run started from these very weights.
+        let moved = before.iter().zip(after).map(|(old, new)| (old - new).abs());
+        let furthest = moved.fold(0.0, f32::max);
+        assert!(furthest < 3.0 * 5e-4, "{key} moved by {furthest}");
+        trained += usize::from(furthest > 0.0);
+    }
+    assert!(
+        locked > 15 && trained > 15,
+        "{locked} locked, {trained} trained"
+    );
+}
+
+/// The tensors of a record.
+fn weights(record: &Path) -> BTreeMap<String, Vec<f32>> {
+    let bytes = fs::read(record.join("model.safetensors")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensors = file.iter().map(|(key, view)| {
+        let numbers = view.data().chunks_exact(4);
+        let numbers = numbers.map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        (key.to_owned(), numbers.collect())
+    });
+    tensors.collect()
 }
 
 #[test]
@@ -237,8 +275,48 @@ fn an_export_of_either_format_is_a_start_that_finds_the_same() {
         "{}",
         text(&output)
     );
-    let npy = fs::read(folder.path("e.images.npy")).unwrap();
-    assert_eq!(&npy[..6], b"\x93NUMPY");
-    assert_eq!(npy.len() % 64, (2 * 32 * 4) % 64);
-    assert_eq!(&fs::read(folder.path("e.parquet")).unwrap()[..4], b"PAR1");
+    let [images, texts] = ["e.images.npy", "e.texts.npy"].map(|name| npy(&folder.path(name)));
+    assert_eq!((images.len(), texts.len()), (2, 2));
+    for vector in images.iter().chain(&texts) {
+        let length: f32 = vector.iter().map(|x| x * x).sum();
+        assert!((length - 1.0).abs() < 1e-5, "{length}");
+    }
+    // One picture with two captions.
+    assert!(images[0] == images[1] && texts[0] != texts[1]);
+    let rows = rows(&folder.path("e.parquet"));
+    assert_eq!(rows.len(), 2);
+    for (row, caption) in ["one", "three"].iter().enumerate() {
+        let found = &rows[row];
+        assert!(found.picture.ends_with("good.png"), "{}", found.picture);
+        assert_eq!(found.caption, *caption);
+        assert!(found.image == images[row] && found.text == texts[row]);
+    }
+}
+
+/// A row of a file of embeddings.
+struct Row {
+    picture: String,
+    caption: String,
+    image: Vec<f32>,
+    text: Vec<f32>,
+}
+
+fn rows(path: &Path) -> Vec<Row> {
+    let file = SerializedFileReader::new(fs::File::open(path).unwrap()).unwrap();
+    let rows = file.get_row_iter(None).unwrap().map(|row| {
+        let row = row.unwrap();
+        let numbers = |column: usize| {
+            let list = row.get_list(column).unwrap();
+            (0..list.len())
+                .map(|i| list.get_float(i).unwrap())
+                .collect()
+        };
+        Row {
+            picture: row.get_string(1).unwrap().clone(),
+            caption: row.get_string(2).unwrap().clone(),
+            image: numbers(3),
+            text: numbers(4),
+        }
+    });
+    rows.collect()
 }

@@ -85,7 +85,7 @@ pub(crate) fn embed(folder: &Folder, run: &str, table: &str, more: &[&str]) -> [
     ["e.images.npy", "e.texts.npy"].map(|name| npy(&folder.path(name)))
 }
 
-fn npy(path: &Path) -> Vec<Vec<f32>> {
+pub(crate) fn npy(path: &Path) -> Vec<Vec<f32>> {
     let bytes = fs::read(path).unwrap();
     let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
     let header = String::from_utf8_lossy(&bytes[10..start]).into_owned();
