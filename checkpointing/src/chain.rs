@@ -11,9 +11,9 @@ use precision::Format;
 
 use crate::{
     Call, Cost, Outline, Parameter, Pass, Scope, Seed, Segment, Slot, State, Wants,
-    gradients::{Trainable, forget_once, knowing},
     schedule::{How, Schedule},
     segment::Link,
+    trains::{Trainable, forget_once, knowing},
 };
 
 /// A chain of segments, each known by its place and its name in the whole model.

@@ -7,7 +7,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use crate::gradients::{ask, forget_graphs, is_known};
+use crate::trains::{ask, forget_graphs, is_known};
 
 /// One place of a parameter in a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,13 @@ pub fn parameters<M: Module>(module: &M) -> Vec<Parameter> {
         found.trains = trained.contains(&found.id);
     }
     visitor.found
+}
+
+/// The ids of the parameters of `module` that train, in visiting order.
+pub fn trainable_parameters<M: Module>(module: &M) -> Vec<ParamId> {
+    let parameters = parameters(module).into_iter();
+    let trained = parameters.filter(|parameter| parameter.trains);
+    trained.map(|parameter| parameter.id).collect()
 }
 
 #[derive(Default)]

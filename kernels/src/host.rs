@@ -32,9 +32,10 @@ impl<const D: usize> HostTensor<D> {
         reason = "the tensor is given back, not an error"
     )]
     pub fn open(tensor: Tensor<D>) -> Result<Self, Tensor<D>> {
-        match Self::opens(&tensor) {
-            true => Ok(Self::fetch(tensor)),
-            false => Err(tensor),
+        if Self::opens(&tensor) {
+            Ok(Self::fetch(tensor))
+        } else {
+            Err(tensor)
         }
     }
 

@@ -17,9 +17,10 @@ pub fn dropout<const D: usize>(input: Tensor<D>, p: f64, seed: Seed) -> Tensor<D
     let device = input.device();
     let inner = device.clone().without_autodiff();
     let keep = Tensor::<D>::from_data(TensorData::new(keep, shape), &inner);
-    match device.is_autodiff() {
-        true => input * keep.autodiff(),
-        false => input * keep,
+    if device.is_autodiff() {
+        input * keep.autodiff()
+    } else {
+        input * keep
     }
 }
 

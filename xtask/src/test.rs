@@ -105,9 +105,10 @@ fn features(built: &[Backend]) -> Vec<String> {
     let features: Vec<_> = others
         .map(|backend| format!("trainer/{}", backend.feature()))
         .collect();
-    match features.is_empty() {
-        true => Vec::new(),
-        false => vec!["--features".into(), features.join(",")],
+    if features.is_empty() {
+        Vec::new()
+    } else {
+        vec!["--features".into(), features.join(",")]
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::load::{is_blank, reader};
+use super::lines::{is_blank, reader};
 use super::{Separator, TableConfig};
 use crate::Error;
 use crate::choice::{Chosen, Side, Wanted};

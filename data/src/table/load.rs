@@ -3,9 +3,10 @@
 use std::io::{self, Cursor, Read};
 use std::path::Path;
 
-use csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+use csv::{ByteRecord, Reader};
 
 use super::header::{Header, without_sep_line};
+use super::lines::{is_blank, reader};
 use super::{Separator, TableConfig};
 use crate::listing::{Limits, Listing, Unit};
 use crate::opening::Text;
@@ -16,9 +17,6 @@ const START: usize = 64 << 10;
 
 /// The part of a recipe that says how tables are read.
 const SECTION: &str = "data.table";
-
-/// What the reader takes from a table at a time, in bytes.
-const BUFFER: usize = 256 << 10;
 
 /// A row that no table holds, read after the last one. If it does not come out as a row of its own, then a quoted
 /// field has swallowed it: a quote was left open.
@@ -54,23 +52,6 @@ pub(super) fn load(path: &Path, config: &TableConfig) -> Result<Listing, Error> 
     };
     loader.read(input)?;
     loader.finish()
-}
-
-/// A CSV reader in which only `\n` ends a row, so that lines are counted as editors count them.
-pub(super) fn reader<R: Read>(input: R, separator: u8, quoting: bool) -> Reader<R> {
-    ReaderBuilder::new()
-        .delimiter(separator)
-        .quoting(quoting)
-        .flexible(true)
-        .has_headers(false)
-        .terminator(Terminator::Any(b'\n'))
-        .buffer_capacity(BUFFER)
-        .from_reader(input)
-}
-
-/// Whether a row is a blank line.
-pub(super) fn is_blank(record: &ByteRecord) -> bool {
-    record.len() == 1 && record[0].trim_ascii().is_empty()
 }
 
 /// An input that fails once too much was read without [`Capped::left`] being set again: an open quote must not pull

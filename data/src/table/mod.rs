@@ -2,6 +2,7 @@
 
 mod config;
 mod header;
+mod lines;
 mod load;
 
 use std::borrow::Cow;

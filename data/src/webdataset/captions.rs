@@ -1,7 +1,6 @@
 //! What the caption of a sample is: the text of an entry, a key of its JSON, or its class.
 
 use super::WebDatasetConfig;
-use super::group::Text;
 use super::key::{CAPTIONS, Part};
 use crate::choice;
 use crate::json::{fields, mend};
@@ -14,6 +13,9 @@ pub(super) const SECTION: &str = "data.webdataset";
 
 /// The key of captions unless a recipe says another.
 pub(super) const USUAL_KEY: &str = "caption";
+
+/// What a caption entry holds, or why it is not read.
+pub(super) type Text = Result<Vec<u8>, Reason>;
 
 /// How captions are made.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The entries of one sample, as they come.
 
-use super::captions::Captions;
+use super::captions::{Captions, Text};
 use super::key::{CAPTIONS, Part};
 use crate::Reason;
 use crate::picture::EXTENSIONS;
@@ -20,9 +20,6 @@ pub(super) struct Location {
 
 /// Where a picture is, or why it is not taken.
 pub(super) type Image = Result<Location, Reason>;
-
-/// What a caption entry holds, or why it is not read.
-pub(super) type Text = Result<Vec<u8>, Reason>;
 
 /// Adjacent entries with one key.
 #[derive(Debug)]

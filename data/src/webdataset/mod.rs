@@ -1,5 +1,6 @@
 //! Tar shards of pictures and captions, as the `webdataset` library for Python reads them.
 
+mod build;
 mod captions;
 mod config;
 mod group;
@@ -19,7 +20,6 @@ use crate::{Error, ImageData, Ledger, Place, Reason, Sample, SampleError, Source
 use captions::Captions;
 pub use config::WebDatasetConfig;
 use group::Location;
-use index::Index;
 use scan::Rules;
 
 /// A set of tar shards. Only an index and the captions are in memory; pictures are read where they lie in the shards.
@@ -85,7 +85,7 @@ impl WebDataset {
             max_image_bytes: config.max_image_bytes,
         };
         let shards = pattern::expand(patterns)?;
-        let index = Index::build(&shards, &rules)?;
+        let index = build::build(&shards, &rules)?;
         Ok(Self {
             name: shards.name,
             notes: index.notes(),

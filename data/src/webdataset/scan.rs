@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use tar::{Archive, Entry, EntryType};
 
+use super::captions::Text;
 use super::captions::{Captions, SECTION};
-use super::group::{Group, Image, Location, Text};
+use super::group::{Group, Image, Location};
 use super::index::Index;
 use super::key::{Name, Part};
 use super::metered::{Meter, Metered};

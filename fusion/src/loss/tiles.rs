@@ -196,9 +196,10 @@ impl<T> Reads<T> {
     /// Adds the parts of one vector; gives back what was read, if the time has come.
     pub(super) fn push(&mut self, tag: T, parts: Vec<Tensor<1>>) -> Vec<(T, Vec<f32>)> {
         self.waiting.push((tag, join(parts)));
-        match self.waiting.len() < Self::MOST {
-            true => Vec::new(),
-            false => self.finish(),
+        if self.waiting.len() < Self::MOST {
+            Vec::new()
+        } else {
+            self.finish()
         }
     }
 

@@ -161,16 +161,18 @@ mod tests {
         fn call(self) {
             let [rows, depth, columns] = self.shape;
             let mut panels = Panels::default();
-            match self.by_columns[1] {
-                false => panels.pack([depth, columns], |k| &self.right[k * columns..]),
-                true => panels.pack_columns([depth, columns], |j| &self.right[j * depth..]),
+            if !self.by_columns[1] {
+                panels.pack([depth, columns], |k| &self.right[k * columns..])
+            } else {
+                panels.pack_columns([depth, columns], |j| &self.right[j * depth..])
             }
             let put = |row: usize, column: usize, part: &[f32; LANES]| {
                 store(&mut self.out[row * columns..][..columns][column..], part);
             };
-            match self.by_columns[0] {
-                false => panels.times_rows(rows, |i| &self.left[i * depth..], put),
-                true => panels.times_columns(rows, |k| &self.left[k * rows..][..rows], put),
+            if !self.by_columns[0] {
+                panels.times_rows(rows, |i| &self.left[i * depth..], put)
+            } else {
+                panels.times_columns(rows, |k| &self.left[k * rows..][..rows], put)
             }
         }
     }
@@ -189,9 +191,10 @@ mod tests {
             let [rows, depth, columns] = shape;
             for by_columns in [[false, false], [false, true], [true, false], [true, true]] {
                 let at = |i: usize, j: usize, width: usize, height: usize, by_column: bool| {
-                    match by_column {
-                        false => i * width + j,
-                        true => j * height + i,
+                    if !by_column {
+                        i * width + j
+                    } else {
+                        j * height + i
                     }
                 };
                 let left: Vec<f32> = (0..rows * depth).map(value).collect();

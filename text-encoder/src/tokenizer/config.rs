@@ -3,9 +3,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{TokenizerError, check, class::Class, files::TokenizerFiles};
+use super::{
+    TokenizerError, check,
+    class::Class,
+    folder::{CONFIG, TokenizerFiles},
+};
 
-pub(super) const CONFIG: &str = "tokenizer_config.json";
 const SPECIALS: &str = "special_tokens_map.json";
 const ADDED: &str = "added_tokens.json";
 

@@ -29,6 +29,7 @@ mod decode;
 mod error;
 mod export;
 mod files;
+mod folder;
 mod html;
 mod json;
 mod net;
@@ -44,7 +45,8 @@ pub use batch::{Padding, TokenBatch};
 pub use cleaning::Cleaning;
 pub use error::TokenizerError;
 pub use export::Exported;
-pub use files::{Opened, TokenizerFiles};
+pub use files::Opened;
+pub use folder::TokenizerFiles;
 pub use wordpiece::WordPieceConfig;
 
 use cache::{ChunkCache, Pipeline};

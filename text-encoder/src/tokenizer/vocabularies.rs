@@ -2,10 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{
-    TokenizerError, clip,
-    config::{CONFIG, Config},
-};
+use super::{TokenizerError, clip, config::Config, folder::CONFIG};
 
 pub(super) fn bert_normalizer(config: &Config) -> Result<Value, TokenizerError> {
     Ok(json!({"type": "BertNormalizer", "clean_text": true,

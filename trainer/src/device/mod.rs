@@ -212,28 +212,30 @@ pub fn open(choice: Option<Choice>) -> anyhow::Result<Device> {
 
 /// Runs `f`, which computes on `device`: in host memory on one of the threads that compute, where each loop has one thread
 /// less to wake and none to wait for.
-pub fn compute<T: Send>(device: &Device, f: impl FnOnce() -> T + Send) -> T {
-    match is_host(device) {
-        true => rayon::scope(|_| f()),
-        false => f(),
+pub fn on_rayon_thread<T: Send>(device: &Device, f: impl FnOnce() -> T + Send) -> T {
+    if is_host(device) {
+        rayon::scope(|_| f())
+    } else {
+        f()
     }
 }
 
 /// Into how many parts a step shares out a micro-batch, to compute them side by side: two on the processor, where threads
 /// else wait for each other at every operation. The same on any number of threads, so that the sums are, too. On a GPU
-/// one, see [`StepConfig`](fusion::StepConfig).
-pub fn parts(device: &Device, pairs: usize) -> usize {
+/// one, see [`Execution`](checkpointing::Execution).
+pub fn parts_side_by_side(device: &Device, pairs: usize) -> usize {
     /// Fewer make products so small that they are slower.
     const LEAST: usize = 8;
-    match is_gpu(device) {
-        true => 1,
-        false => (pairs / LEAST).clamp(1, 2),
+    if is_gpu(device) {
+        1
+    } else {
+        (pairs / LEAST).clamp(1, 2)
     }
 }
 
 /// Runs `f`, in which the threads that compute work on `parts` things side by side: the threads that LibTorch itself has
 /// for each operation are shared out among them.
-pub fn apart<T>(parts: usize, f: impl FnOnce() -> T) -> T {
+pub fn with_torch_threads<T>(parts: usize, f: impl FnOnce() -> T) -> T {
     #[cfg(feature = "libtorch")]
     if parts > 1 && Backend::built() == Backend::Libtorch {
         let all = tch::get_num_threads();

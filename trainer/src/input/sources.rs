@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Sources, and the rows of theirs that cannot be used.
-pub struct Opened {
+pub struct OpenedSources {
     /// The sources, in order.
     pub sources: Vec<Box<dyn Source>>,
     /// Of all of them.
@@ -29,7 +29,7 @@ pub fn open(
     sources: &[recipe::Source],
     recipe: &Recipe,
     open: impl Fn(&recipe::Source, &Recipe) -> anyhow::Result<Box<dyn Source>>,
-) -> anyhow::Result<Opened> {
+) -> anyhow::Result<OpenedSources> {
     let mut skipped = Ledger::new();
     let sources = sources.iter().map(|source| {
         let source = open(source, recipe)?;
@@ -53,7 +53,7 @@ pub fn open(
         Ok(source)
     });
     let sources = sources.collect::<anyhow::Result<_>>()?;
-    Ok(Opened { sources, skipped })
+    Ok(OpenedSources { sources, skipped })
 }
 
 /// Opens one source of a recipe.

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use super::tree::Origin;
+use super::origin::Origin;
 use crate::files::FileError;
 
 /// A recipe that cannot be used.

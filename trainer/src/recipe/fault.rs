@@ -5,7 +5,8 @@ use std::fmt;
 use serde::de::{self, Expected, Unexpected};
 
 use super::error::{RecipeError, hint};
-use super::tree::{Node, Origin, Value};
+use super::origin::Origin;
+use super::tree::{Node, Value};
 
 /// What serde found, with the keys that lead to it, innermost first.
 #[derive(Debug)]

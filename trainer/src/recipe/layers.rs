@@ -6,7 +6,8 @@ use data::SourceKind;
 
 use super::embedded::{self, PRESETS, SIZES};
 use super::error::{RecipeError, hint};
-use super::tree::{Node, Origin, Value};
+use super::origin::Origin;
+use super::tree::{Node, Value};
 
 /// The parts of the longest key that `--set` takes, well above those of any field. A tree as deep as an argument may be
 /// long would exhaust the stack.

@@ -15,6 +15,7 @@ mod image;
 mod keys;
 mod layers;
 mod model;
+mod origin;
 mod path;
 mod read;
 mod said;
@@ -38,12 +39,12 @@ pub use image::{Augmentation, Image, Preprocessing, RandomResizedCrop};
 pub use keys::{Key, keys};
 pub use layers::Overrides;
 pub use model::{Family, Lock, Model, Start, Text, Tower, Vision};
+pub use origin::Origin;
 pub use path::RecipePath;
 pub use said::Said;
 pub use task::{Classify, Mlm, Task};
 pub use tokens::{Learnt, OfWeights, Reading, Tokens, Vocabulary};
 pub use train::{Cooldown, Schedule, Train};
-pub use tree::Origin;
 
 use crate::files;
 

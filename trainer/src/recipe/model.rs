@@ -193,6 +193,20 @@ pub struct Text {
     pub act: Activation,
 }
 
+impl Vision {
+    /// The width inside an MLP.
+    pub fn d_hidden(&self) -> usize {
+        (self.d_model as f64 * self.mlp_ratio) as usize
+    }
+}
+
+impl Text {
+    /// The width inside an MLP.
+    pub fn d_hidden(&self) -> usize {
+        (self.d_model as f64 * self.mlp_ratio) as usize
+    }
+}
+
 /// What ViT and CLIP have.
 fn mlp_ratio() -> f64 {
     4.0

@@ -7,8 +7,9 @@ use std::collections::btree_map;
 
 use super::error::RecipeError;
 use super::fault::Fault;
+use super::origin::Origin;
 use super::path::RecipePath;
-use super::tree::{Node, Origin, Value};
+use super::tree::{Node, Value};
 
 /// Reads a value of any of the recipe's types.
 ///

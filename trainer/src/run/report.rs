@@ -1,38 +1,12 @@
 //! What a run tells and logs of its steps.
 
-use std::{
-    io::IsTerminal,
-    time::{Duration, Instant},
-};
+use std::io::IsTerminal;
 
 use indicatif::ProgressBar;
 use serde_json::json;
 
-use super::{step::Metrics, training::Training};
+use super::{metrics::Metrics, training::Training};
 use crate::{device::memory::peak_of, say::tell, task::Task};
-
-/// Where the time of a run went.
-pub(crate) struct Clock {
-    pub(crate) trained: Duration,
-    /// Time in which there was no batch.
-    pub(super) waited: Duration,
-    /// Time in which training stood still for a record.
-    pub(super) saving: Duration,
-    /// When the last record was saved.
-    pub(super) saved: Instant,
-}
-
-impl Clock {
-    /// The clock of a run that was trained for so long before.
-    pub(crate) fn after(trained: Duration) -> Self {
-        Self {
-            trained,
-            waited: Duration::ZERO,
-            saving: Duration::ZERO,
-            saved: Instant::now(),
-        }
-    }
-}
 
 impl<T: Task> Training<'_, T> {
     /// Tells of a step, and logs it where the recipe wants it.

@@ -3,22 +3,16 @@
 use checkpointing::Seed;
 use optimizer::{Step, gradient_norm};
 
-use super::training::{Trained, Training};
+use super::{
+    metrics::Metrics,
+    training::{Trained, Training},
+};
 use crate::{
-    device::compute,
+    device::on_rayon_thread,
     recipe::Train,
     run::schedule::LearningRate,
     task::{BatchOf, Learnt, Task},
 };
-
-/// Metrics of one step.
-pub(super) struct Metrics {
-    pub(super) loss: f64,
-    pub(super) norm: f64,
-    pub(super) rate: f64,
-    /// Whether the loss or the gradients were no numbers, so that nothing was changed.
-    pub(super) is_skipped: bool,
-}
 
 impl<T: Task> Training<'_, T> {
     /// Makes step `step + 1`. If its loss or its gradients are no numbers nothing is changed, and the step fails or is
@@ -31,7 +25,7 @@ impl<T: Task> Training<'_, T> {
     ) -> (Trained<T::Model>, anyhow::Result<Metrics>) {
         let rate = self.learning_rate().at(step);
         let (task, recipe) = (self.task, self.recipe);
-        compute(self.device, move || {
+        on_rayon_thread(self.device, move || {
             let seed = Seed::new(recipe.seed).child(step);
             let learnt = task.step(&trained.model, batches, seed);
             let (trained, metrics) = update(task, &recipe.train, trained, learnt, rate);

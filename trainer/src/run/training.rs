@@ -17,9 +17,9 @@ use indicatif::ProgressBar;
 use optimizer::SlotOptimizer;
 
 use super::{
+    clock::Clock,
     folder::RunFolder,
     record::{self, State},
-    report::Clock,
 };
 use crate::{
     input::{

@@ -256,7 +256,7 @@ fn execution(recipe: &Recipe, device: &Device) -> Execution {
     let samples = settings.micro_batch.unwrap_or(settings.batch);
     Execution {
         policy: settings.checkpointing,
-        parts: device::parts(device, samples),
+        parts: device::parts_side_by_side(device, samples),
     }
 }
 

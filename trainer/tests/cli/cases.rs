@@ -69,9 +69,10 @@ fn listing(folder: &Path) -> BTreeSet<(PathBuf, u64)> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).unwrap() {
         let entry = entry.unwrap();
-        match entry.file_type().unwrap().is_dir() {
-            true => found.extend(listing(&entry.path())),
-            false => drop(found.insert((entry.path(), entry.metadata().unwrap().len()))),
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(listing(&entry.path()))
+        } else {
+            found.insert((entry.path(), entry.metadata().unwrap().len()));
         }
     }
     found
@@ -100,14 +101,13 @@ fn every_case_of_the_list_does_what_the_list_says() {
         };
         let path = root.join(file);
         let is_image = file.starts_with("images/");
-        let source = match is_image {
-            true => {
-                let good = root.join("images/good.png");
-                let rows = format!("{}\tone\n{}\tother\n", path.display(), good.display());
-                folder.table("case.csv", &format!("filepath\ttitle\n{rows}"));
-                folder.path("case.csv")
-            }
-            false => path,
+        let source = if is_image {
+            let good = root.join("images/good.png");
+            let rows = format!("{}\tone\n{}\tother\n", path.display(), good.display());
+            folder.table("case.csv", &format!("filepath\ttitle\n{rows}"));
+            folder.path("case.csv")
+        } else {
+            path
         };
         let ledger = folder.path("ledger.jsonl");
         let options = ["--ledger", ledger.to_str().unwrap()];

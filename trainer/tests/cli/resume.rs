@@ -155,9 +155,10 @@ fn copy(from: &Path, to: &Path) {
             entry.as_ref().unwrap().path(),
             to.join(entry.unwrap().file_name()),
         );
-        match path.is_dir() {
-            true => copy(&path, &to),
-            false => drop(fs::copy(&path, &to).unwrap()),
+        if path.is_dir() {
+            copy(&path, &to)
+        } else {
+            fs::copy(&path, &to).unwrap();
         }
     }
 }

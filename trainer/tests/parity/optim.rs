@@ -211,8 +211,7 @@ fn updates(fixture: &Fixture, kind: Kind) {
     fixture.finish();
 }
 
-/// The optimizer of a fixture's config.
-/// The optimizer of a fixture. `decayed` are the parameters of one axis that have more in the original, which decays those
+/// The optimizer of a fixture's config. `decayed` are the parameters of one axis that have more in the original, which decays those
 /// of two and more.
 pub(crate) fn optimizer<M: Module>(
     kind: Kind,

@@ -3,8 +3,9 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::axis::{Axis, Filter};
 use super::picture::Picture;
-use super::resample::{Axis, Filter, resample};
+use super::resample::resample;
 
 /// What decides a sample's crop: the same three numbers give the same crop on every machine, in any order of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

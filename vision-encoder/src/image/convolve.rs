@@ -13,8 +13,8 @@ use std::ops::Range;
 
 use kernels::host::{Kernel, vectorise};
 
+use super::axis::{Axis, Filter};
 use super::picture::Picture;
-use super::resample::{Axis, Filter};
 
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 

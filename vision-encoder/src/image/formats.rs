@@ -4,23 +4,12 @@ use std::io::Cursor;
 
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
-use super::decode::{Alpha, DecodeOptions, name_of};
 use super::error::ImageError;
+use super::options::{Alpha, DecodeOptions, budget, name_of};
 use super::picture::{Picture, PixelKind};
 use super::png;
 use super::stored::Stored;
 use super::tiff;
-
-/// Bytes that a decoder may take for each pixel: RGBA of 16 bits, twice.
-const BYTES_PER_PIXEL: u64 = 16;
-/// Bytes that it may take besides.
-const BYTES_BESIDES: u64 = 1 << 20;
-
-/// Bytes that a decoder may take.
-pub(super) fn budget(width: u32, height: u32) -> u64 {
-    let pixels = u64::from(width) * u64::from(height);
-    pixels.saturating_mul(BYTES_PER_PIXEL) + BYTES_BESIDES
-}
 
 /// The picture as stored.
 pub(super) fn decode(

@@ -4,8 +4,8 @@ use std::io::Cursor;
 
 use gif::{ColorOutput, DecodeOptions as GifOptions, DecodingError};
 
-use super::decode::{Alpha, DecodeOptions};
 use super::error::ImageError;
+use super::options::{Alpha, DecodeOptions};
 use super::picture::{Picture, PixelKind};
 
 const WHITE: [u8; 3] = [255; 3];

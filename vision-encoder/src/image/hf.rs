@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use super::axis::Filter;
 use super::description::{PreprocessorConfig, ResizeMode, Size, TO_UNIT};
 use super::error::{PreprocessorError, refused};
 use super::json::{self, flag, height_width, number, parse, pixels, text, three};
-use super::resample::Filter;
 
 const KNOWN: &str = "CLIPImageProcessor, ChineseCLIPImageProcessor, SiglipImageProcessor, ViTImageProcessor, DeiTImageProcessor, BlipImageProcessor, BitImageProcessor";
 const SIZES: &str = "a number of pixels, [height, width], {\"shortest_edge\": n} or {\"height\": n, \"width\": n}, of 1 to 16384";

@@ -2,9 +2,9 @@
 
 use turbojpeg::{Colorspace, DecompressHeader, Decompressor, Error, Image, PixelFormat};
 
-use super::decode::Limits;
 use super::error::ImageError;
 use super::jpeg_header::mended;
+use super::options::Limits;
 use super::picture::{Picture, PixelKind};
 
 /// Progressive files have about ten scans; one of thousands is made to waste time.

@@ -13,11 +13,13 @@
 //! Nothing here reads a path; the caller adds the name of the file to an [`ImageError`].
 
 mod augment;
+mod axis;
 mod convolve;
 mod decode;
 mod description;
 mod error;
 mod exif;
+mod files;
 mod formats;
 mod gif;
 mod hf;
@@ -27,6 +29,7 @@ mod json;
 mod kind;
 mod normalise;
 mod open_clip;
+mod options;
 mod picture;
 mod png;
 mod preprocess;
@@ -36,10 +39,11 @@ mod tiff;
 mod timm;
 
 pub use augment::{Draw, RandomResizedCrop, Region};
-pub use decode::{Alpha, DecodeOptions, Limits, Orientation, decode};
+pub use axis::Filter;
+pub use decode::decode;
 pub use description::{Convention, PreprocessorConfig, ResizeMode, Size};
 pub use error::{ImageError, PreprocessorError};
 pub use normalise::Normalise;
+pub use options::{Alpha, DecodeOptions, Limits, Orientation};
 pub use picture::{Picture, PixelKind};
 pub use preprocess::Preprocessor;
-pub use resample::Filter;

@@ -2,12 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
+use super::axis::Filter;
 use super::description::{
     CLIP_MEAN, CLIP_STD, Convention, PreprocessorConfig, ResizeMode, Size, TO_UNIT,
 };
 use super::error::{PreprocessorError, refused};
 use super::json::{self, given, height_width, parse, pixels, text, three};
-use super::resample::Filter;
 
 const SIZES: &str = "a number of pixels or [height, width], of 1 to 16384";
 

@@ -1,10 +1,11 @@
 //! [`Preprocessor`]: does with a picture what a [`PreprocessorConfig`] says.
 
+use super::axis::{Axis, Filter};
 use super::description::{Convention, PreprocessorConfig, ResizeMode, Size};
 use super::error::PreprocessorError;
 use super::normalise::Normalise;
 use super::picture::{Picture, PixelKind, ink_to_rgb};
-use super::resample::{Axis, Filter, resample};
+use super::resample::resample;
 
 /// Resize, centre crop or padding, conversion to RGB and normalisation, in the order of the reference.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,10 +5,10 @@ use std::io::Cursor;
 use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits as TiffLimits};
 
-use super::decode::Limits;
 use super::error::ImageError;
 use super::exif::tag_of_tiff;
-use super::formats::budget;
+use super::options::Limits;
+use super::options::budget;
 use super::picture::{Picture, PixelKind};
 
 const COMPRESSION: u16 = 259;

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
+use super::axis::Filter;
 use super::description::{Convention, PreprocessorConfig, ResizeMode, Size, TO_UNIT};
 use super::error::{PreprocessorError, refused};
 use super::json::{given, height_width, number, parse, renamed, text, three};
-use super::resample::Filter;
 
 const IMAGENET_MEAN: [f64; 3] = [0.485, 0.456, 0.406];
 const IMAGENET_STD: [f64; 3] = [0.229, 0.224, 0.225];

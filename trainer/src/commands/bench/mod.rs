@@ -163,15 +163,15 @@ pub(crate) fn run(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     args.fits(Capabilities::of(device).memory)?;
     let fields = match args.case {
         Case::Full | Case::Checkpointed | Case::LockedImage | Case::Accum => {
-            device::compute(device, || step::measure(args, device))
+            device::on_rayon_thread(device, || step::measure(args, device))
         }
-        Case::Mlm => device::compute(device, || step::mlm(args, device)),
-        Case::Classify => device::compute(device, || step::classify(args, device)),
-        Case::Loss => device::compute(device, || step::loss(args, device)),
-        Case::Vocabulary => device::compute(device, || vocabulary::measure(args, device)),
+        Case::Mlm => device::on_rayon_thread(device, || step::mlm(args, device)),
+        Case::Classify => device::on_rayon_thread(device, || step::classify(args, device)),
+        Case::Loss => device::on_rayon_thread(device, || step::loss(args, device)),
+        Case::Vocabulary => device::on_rayon_thread(device, || vocabulary::measure(args, device)),
         Case::Images => data::images(args)?,
         Case::Tokens => data::tokens(args)?,
-        Case::Ops => return device::compute(device, || ops::measure(args, device)),
+        Case::Ops => return device::on_rayon_thread(device, || ops::measure(args, device)),
         Case::All => return all(args),
         Case::Compare => return compare::run(args),
     };

@@ -71,7 +71,7 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
         loss: ContrastiveLoss::Softmax,
         execution: Execution {
             policy,
-            parts: device::parts(device, args.batch),
+            parts: device::parts_side_by_side(device, args.batch),
         },
     };
     let samples = args.batch * micro_batches;
@@ -136,7 +136,7 @@ pub(super) fn mlm(args: &BenchArgs, device: &Device) -> Map<String, Value> {
 fn execution(args: &BenchArgs, device: &Device) -> Execution {
     Execution {
         policy: Policy::StoreAll,
-        parts: device::parts(device, args.batch),
+        parts: device::parts_side_by_side(device, args.batch),
     }
 }
 
@@ -157,13 +157,13 @@ fn steps<M: Module + ModuleDisplay>(
         .sum();
     let memory = device::state_memory(device);
     let mut optimizer = SlotOptimizer::new(Box::new(AdamW::default()), slots, memory);
-    let parts = device::parts(device, args.batch);
+    let parts = device::parts_side_by_side(device, args.batch);
     let mut model = Some(model);
     let [median, least] = timed(args.steps, || {
         let seed = Seed::new(0).child(optimizer.steps());
         // The step takes the model, so that its tensors are updated in place.
         if let Some(owned) = model.take() {
-            let gradients = device::apart(parts, || gradients(&owned, seed));
+            let gradients = device::with_torch_threads(parts, || gradients(&owned, seed));
             let turn = optimizer.begin(1e-4, 1.0);
             model = Some(optimizer.update_module(&turn, owned, gradients));
         }

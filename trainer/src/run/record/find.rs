@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{State, folder, sizes, step_of, write};
+use super::{
+    State, folder, sizes, step_of,
+    sums::{self, SUMS},
+};
 use crate::{
     files::{TEXT, WEIGHTS, read_file, read_text},
     say::tell,
@@ -90,7 +93,7 @@ pub fn open(record: &Path) -> anyhow::Result<Found> {
             names.contains(name),
             "{}: is not in {}",
             record.join(name).display(),
-            write::SUMS
+            SUMS
         );
         Ok(record.join(name))
     };
@@ -112,9 +115,9 @@ pub fn open(record: &Path) -> anyhow::Result<Found> {
 
 /// The names of a record's files, all of which have the checksum in its list.
 fn checked_files(record: &Path) -> anyhow::Result<BTreeSet<String>> {
-    let list = record.join(write::SUMS);
+    let list = record.join(SUMS);
     let sums = read_text(&list, TEXT)?;
-    let mut names = BTreeSet::from([write::SUMS.to_string()]);
+    let mut names = BTreeSet::from([SUMS.to_string()]);
     for line in sums.lines() {
         let (sum, name) = line
             .split_once("  ")
@@ -128,10 +131,10 @@ fn checked_files(record: &Path) -> anyhow::Result<BTreeSet<String>> {
         );
         let bytes = read_file(&path, WEIGHTS).with_context(|| format!("in {}", list.display()))?;
         ensure!(
-            write::sum(&bytes) == sum,
+            sums::sum(&bytes) == sum,
             "{}: its checksum is not the one in {}",
             path.display(),
-            write::SUMS
+            SUMS
         );
     }
     for entry in fs::read_dir(record).with_context(|| record.display().to_string())? {
@@ -141,7 +144,7 @@ fn checked_files(record: &Path) -> anyhow::Result<BTreeSet<String>> {
             known,
             "{}: is not in {}",
             record.join(&name).display(),
-            write::SUMS
+            SUMS
         );
     }
     Ok(names)

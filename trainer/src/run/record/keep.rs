@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, ensure};
 
-use super::{Scores, State, find, folder, name, write::remove};
+use super::{Scores, State, find, folder, name, sums::remove};
 use crate::{
     files::{TEXT, read_file},
     recipe::Run,

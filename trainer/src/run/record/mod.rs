@@ -21,6 +21,7 @@ mod restore;
 mod scores;
 mod sizes;
 mod state;
+mod sums;
 mod write;
 
 use std::path::{Path, PathBuf};

@@ -10,14 +10,13 @@ use std::{
 
 use anyhow::{Context, anyhow, ensure};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use transformer::Weights;
 
-use super::{State, folder, keep, name, sizes};
+use super::{
+    State, folder, keep, name, sizes,
+    sums::{SUMS, remove, sum},
+};
 use crate::{files, recipe::Run};
-
-/// The list of checksums, in the format of `sha256sum`.
-pub(super) const SUMS: &str = "SHA256SUMS";
 
 /// A copy of everything that a record holds, taken between two steps.
 pub struct Snapshot {
@@ -153,22 +152,6 @@ fn write(run: &Path, snapshot: &Snapshot) -> anyhow::Result<()> {
         .with_context(|| format!("{}: cannot be written", target.display()))?;
     sync_folder(&records)?;
     replaced.map_or(Ok(()), |aside| remove(&aside))
-}
-
-/// The SHA-256 of some bytes in hexadecimal.
-pub(super) fn sum(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// Removes a folder that may not be there.
-pub(super) fn remove(folder: &Path) -> anyhow::Result<()> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{}: cannot be removed", folder.display()))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The first bytes of a file that grows.

@@ -16,7 +16,7 @@ use crate::{
         towers::VisionTower,
     },
     recipe::{self, Preprocessing, Recipe, Start, Tower},
-    task::{Built, From, Plan, contrastive::hidden},
+    task::{Built, From, Plan},
 };
 
 /// Makes what a plan asks for.
@@ -154,7 +154,7 @@ fn trained_as(
         },
         (None, Some(sizes)) => VisionConfig {
             n_heads: sizes.n_heads,
-            d_hidden: hidden(sizes.d_model, sizes.mlp_ratio),
+            d_hidden: sizes.d_hidden(),
             activation: sizes.act,
             ..VisionConfig::vit(
                 sizes.image_size,

@@ -115,7 +115,7 @@ impl Task for Classify {
         let batches: Vec<_> = batches.collect();
         let execution = super::execution(&self.recipe, &self.device);
         let smoothing = self.settings.label_smoothing;
-        let out = device::apart(execution.parts, || {
+        let out = device::with_torch_threads(execution.parts, || {
             classify_step(model, &batches, smoothing, execution, seed)
         });
         Learnt {

@@ -27,7 +27,6 @@ use crate::{
 pub(crate) use build::namings;
 pub use inputs::{HostBatch, Inputs};
 use retrieval::{Evaluator, Retrieval};
-pub(super) use sizes::hidden;
 
 /// The model this task trains.
 pub(crate) type Model = DualEncoder<VisionTransformer, TextTransformer>;
@@ -96,7 +95,7 @@ impl Task for Contrastive {
             loss: sizes::loss_of(&self.config),
             execution: super::execution(&self.recipe, &self.device),
         };
-        let out = device::apart(config.execution.parts, || {
+        let out = device::with_torch_threads(config.execution.parts, || {
             contrastive_step(model, &batches, &config, seed)
         });
         Learnt {

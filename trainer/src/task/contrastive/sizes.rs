@@ -80,7 +80,7 @@ fn vision_of(family: Family, sizes: &Vision) -> VisionConfig {
     };
     VisionConfig {
         n_heads: sizes.n_heads,
-        d_hidden: hidden(sizes.d_model, sizes.mlp_ratio),
+        d_hidden: sizes.d_hidden(),
         activation: activation(family, sizes.act),
         ..base(
             sizes.image_size,
@@ -98,7 +98,7 @@ fn text_of(family: Family, sizes: &Text, vocab_size: usize) -> TextConfig {
     };
     TextConfig {
         n_heads: sizes.n_heads,
-        d_hidden: hidden(sizes.d_model, sizes.mlp_ratio),
+        d_hidden: sizes.d_hidden(),
         activation: activation(family, sizes.act),
         ..base(vocab_size, sizes.context, sizes.d_model, sizes.n_layers)
     }
@@ -121,11 +121,6 @@ pub(super) fn family_of(config: &DualConfig) -> Family {
         None => Family::Clip,
         Some(_) => Family::Siglip,
     }
-}
-
-/// The width inside an MLP.
-pub(in crate::task) fn hidden(d_model: usize, ratio: f64) -> usize {
-    (d_model as f64 * ratio) as usize
 }
 
 /// SigLIP has no other gelu than the one by tanh.

@@ -19,7 +19,7 @@ use crate::{
         towers::TextTower,
     },
     recipe::{self, Recipe, Start, Tower},
-    task::{Built, From, Plan, contrastive::hidden},
+    task::{Built, From, Plan},
 };
 
 /// Makes what a plan asks for.
@@ -99,7 +99,7 @@ fn trained_as(
         (Some(tower), _) => tower.config.clone(),
         (None, Some(sizes)) => TextConfig {
             n_heads: sizes.n_heads,
-            d_hidden: hidden(sizes.d_model, sizes.mlp_ratio),
+            d_hidden: sizes.d_hidden(),
             activation: sizes.act,
             padding_id: Some(tokenizer.pad_id() as usize),
             ..TextConfig::bert(

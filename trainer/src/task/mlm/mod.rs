@@ -56,7 +56,7 @@ impl Task for Mlm {
         let batches = batches.into_iter().map(|batch| self.to_device(batch));
         let batches: Vec<_> = batches.collect();
         let execution = super::execution(&self.recipe, &self.device);
-        let out = device::apart(execution.parts, || {
+        let out = device::with_torch_threads(execution.parts, || {
             mlm_step(model, &batches, execution, seed)
         });
         Learnt {
