@@ -64,9 +64,10 @@ impl Float32 for CubeBackend {
         let [rows, depth] = [left.shape()[rank - 2], left.shape()[rank - 1]];
         let columns = right.shape()[rank - 1];
         // A right operand is read about a fifth faster by rows, and a weight is small beside what it multiplies.
-        let right = match rank == 2 && is_transposed(&right) {
-            true => into_contiguous(right),
-            false => right,
+        let right = if rank == 2 && is_transposed(&right) {
+            into_contiguous(right)
+        } else {
+            right
         };
         let hardware = &left.client.properties().hardware;
         let processors = hardware.num_streaming_multiprocessors.unwrap_or(1) as usize;
@@ -111,9 +112,10 @@ fn parts([rows, depth, columns]: [usize; 3], processors: usize) -> usize {
 /// Cuts an axis of a matrix into parts. Shapes: `[rows, columns] -> [parts, rows, columns]`, less of `axis`.
 fn split(matrix: CubeTensor, axis: usize, parts: usize) -> CubeTensor {
     let is_transposed = is_transposed(&matrix);
-    let (matrix, axis) = match is_transposed {
-        true => (CubeBackend::float_transpose(matrix), 1 - axis),
-        false => (matrix, axis),
+    let (matrix, axis) = if is_transposed {
+        (CubeBackend::float_transpose(matrix), 1 - axis)
+    } else {
+        (matrix, axis)
     };
     let [rows, columns] = matrix.shape().dims();
     let split = match axis {
@@ -124,9 +126,10 @@ fn split(matrix: CubeTensor, axis: usize, parts: usize) -> CubeTensor {
             CubeBackend::float_swap_dims(split, 0, 1)
         }
     };
-    match is_transposed {
-        true => CubeBackend::float_transpose(split),
-        false => split,
+    if is_transposed {
+        CubeBackend::float_transpose(split)
+    } else {
+        split
     }
 }
 
@@ -141,9 +144,10 @@ fn launch(left: CubeTensor, right: CubeTensor) -> CubeTensor {
     let output = init_matmul_output(&left, &right, DType::F32);
     let shape = output.shape();
     let is_small = shape.iter().rev().take(2).all(|size| *size <= 64);
-    let tile_size = match is_small {
-        true => TileSizeSelection::MinTileSize,
-        false => TileSizeSelection::MaxTileSize,
+    let tile_size = if is_small {
+        TileSizeSelection::MinTileSize
+    } else {
+        TileSizeSelection::MaxTileSize
     };
     let unit = BlueprintStrategy::Inferred(SimpleUnitSelectionArgs { tile_size });
     let float32 = dtype_to_storage_type(DType::F32);

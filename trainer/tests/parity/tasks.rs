@@ -67,11 +67,11 @@ fn train<M: Module + ModuleDisplay>(
     fixture.compare_parameters("final.safetensors", &trained);
 }
 
-/// The ways that this device allows.
+/// The ways that are tried on this device: all on a processor, and on a GPU, which a software renderer may stand for, the
+/// first.
 fn ways() -> impl Iterator<Item = (usize, Execution)> {
-    let is_gpu = is_gpu(&device());
-    WAYS.into_iter()
-        .filter(move |(_, way)| way.parts == 1 || !is_gpu)
+    let count = if is_gpu(&device()) { 1 } else { WAYS.len() };
+    WAYS.into_iter().take(count)
 }
 
 pub(crate) fn classify(fixture: &Fixture) {
