@@ -1,6 +1,6 @@
 //! Few data: a batch and a warmup that nobody asked for give way.
 
-use super::{Reading, Recipe, Said};
+use super::{Reading, Recipe, Said, Task};
 
 impl Recipe {
     /// Fits the batch and the warmup to so many training samples, unless the user set them; says what was chosen, a line
@@ -24,7 +24,7 @@ impl Recipe {
     }
 
     /// Takes over from the recipe of a run what that run found out, where the user says nothing of it: what was fitted to
-    /// the data, and how captions are read.
+    /// the data, the classes, and how captions are read.
     pub fn settle(&mut self, said: &Said, run: &Self) {
         if !said.says("train.batch") {
             self.train.batch = run.train.batch;
@@ -36,6 +36,11 @@ impl Recipe {
             self.train.warmup = run.train.warmup;
         }
         self.model.family = self.model.family.or(run.model.family);
+        if let (Task::Classify(new), Task::Classify(old)) = (&mut self.task, &run.task)
+            && !said.says("task.classes")
+        {
+            new.classes.clone_from(&old.classes);
+        }
         let (new, old) = (self.tokens.reading(), run.tokens.reading());
         self.tokens = self.tokens.clone().with_reading(Reading {
             cleaning: new.cleaning.or(old.cleaning),
