@@ -117,7 +117,7 @@ impl DualConfig {
     /// SigLIP of two towers (Zhai et al. 2023): scale ln(10), bias -10. The vision tower's width
     /// is the joint dimension.
     pub fn siglip(vision: VisionConfig, text: TextConfig) -> Self {
-        let d_joint = vision.d_model;
+        let d_joint = vision.sizes.d_model;
         Self {
             vision: VisionConfig {
                 d_output: None,
@@ -145,8 +145,8 @@ impl DualConfig {
     ///
     /// Names both widths, or the key of the larger tower.
     pub fn checked_as(self, layers: [&str; 2]) -> Result<Self, FusionError> {
-        let vision = self.vision.d_output.unwrap_or(self.vision.d_model);
-        let text = self.text.d_output.unwrap_or(self.text.d_model);
+        let vision = self.vision.d_output.unwrap_or(self.vision.sizes.d_model);
+        let text = self.text.d_output.unwrap_or(self.text.sizes.d_model);
         if vision != text {
             return Err(FusionError::Widths { vision, text });
         }
@@ -156,9 +156,9 @@ impl DualConfig {
         }
         let is_text = self.text.parameters() > self.vision.parameters();
         let (tower, found) = if is_text {
-            ("text", self.text.n_layers)
+            ("text", self.text.sizes.n_layers)
         } else {
-            ("vision", self.vision.n_layers)
+            ("vision", self.vision.sizes.n_layers)
         };
         Err(FusionError::TooLarge {
             tower,

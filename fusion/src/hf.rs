@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use text_encoder::{TextConfig, TextPooling};
 use transformer::{
     ConfigError, Section,
-    config::{hf_activation, limits, within},
+    config::{limits, within},
 };
 use vision_encoder::VisionConfig;
 
@@ -65,7 +65,7 @@ impl DualConfig {
             logit_scale: 10f64.ln(),
             logit_bias: Some(-10.0),
         };
-        let width = config.vision.d_model;
+        let width = config.vision.sizes.d_model;
         if config.text.d_output != Some(width) {
             let supported = format!("{width}, the `hidden_size` of the vision tower");
             let found = config.text.d_output.unwrap_or_default();
@@ -142,8 +142,8 @@ impl DualConfig {
     fn is_read_back(&self, json: &Value) -> bool {
         let trained = |config: &Self| {
             let mut config = config.clone();
-            config.vision.dropout = 0.0;
-            config.text.dropout = 0.0;
+            config.vision.sizes.dropout = 0.0;
+            config.text.sizes.dropout = 0.0;
             config.vision.patch_dropout = 0.0;
             (config.vision, config.text, config.logit_bias.is_some())
         };
@@ -157,39 +157,25 @@ impl DualConfig {
             TextPooling::FirstOf(id) => id,
             TextPooling::Last | TextPooling::First => text.vocab_size as i64 - 1,
         };
-        let joint = text.d_output.unwrap_or(text.d_model);
+        let joint = text.d_output.unwrap_or(text.sizes.d_model);
+        let mut vision_json = vision.sizes.hf_json();
+        vision_json["model_type"] = json!(format!("{kind}_vision_model"));
+        vision_json["image_size"] = json!(vision.image_size);
+        vision_json["patch_size"] = json!(vision.patch_size);
+        vision_json["num_channels"] = json!(vision.channels);
+        let mut text_json = text.sizes.hf_json();
+        text_json["model_type"] = json!(format!("{kind}_text_model"));
+        text_json["vocab_size"] = json!(text.vocab_size);
+        text_json["max_position_embeddings"] = json!(text.context);
+        text_json["projection_size"] = json!(joint);
+        text_json["bos_token_id"] = json!(text.vocab_size.saturating_sub(2));
+        text_json["eos_token_id"] = json!(eos);
+        text_json["pad_token_id"] = json!(0);
         let mut config = json!({
             "architectures": [if kind == "clip" { "CLIPModel" } else { "SiglipModel" }],
             "model_type": kind,
-            "vision_config": {
-                "model_type": format!("{kind}_vision_model"),
-                "image_size": vision.image_size,
-                "patch_size": vision.patch_size,
-                "num_channels": vision.channels,
-                "hidden_size": vision.d_model,
-                "num_hidden_layers": vision.n_layers,
-                "num_attention_heads": vision.n_heads,
-                "intermediate_size": vision.d_hidden,
-                "hidden_act": hf_activation(vision.activation),
-                "layer_norm_eps": vision.norm_epsilon,
-                "attention_dropout": vision.attention_dropout,
-            },
-            "text_config": {
-                "model_type": format!("{kind}_text_model"),
-                "vocab_size": text.vocab_size,
-                "max_position_embeddings": text.context,
-                "hidden_size": text.d_model,
-                "num_hidden_layers": text.n_layers,
-                "num_attention_heads": text.n_heads,
-                "intermediate_size": text.d_hidden,
-                "hidden_act": hf_activation(text.activation),
-                "layer_norm_eps": text.norm_epsilon,
-                "attention_dropout": text.attention_dropout,
-                "projection_size": joint,
-                "bos_token_id": text.vocab_size.saturating_sub(2),
-                "eos_token_id": eos,
-                "pad_token_id": 0,
-            },
+            "vision_config": vision_json,
+            "text_config": text_json,
         });
         if kind == "clip" {
             // SigLIP has neither: its towers meet in the vision tower's width, and its scale starts where it starts.

@@ -66,8 +66,8 @@ impl DualConfig {
     /// has no model of this shape.
     pub fn to_open_clip(&self) -> Option<(Value, DualKeys)> {
         let mut cfg = json!({
-            "embed_dim": self.text.d_output.unwrap_or(self.text.d_model),
-            "quick_gelu": self.text.activation == Activation::QuickGelu,
+            "embed_dim": self.text.d_output.unwrap_or(self.text.sizes.d_model),
+            "quick_gelu": self.text.sizes.activation == Activation::QuickGelu,
             "vision_cfg": vision_cfg(&self.vision)?,
             "text_cfg": text_cfg(&self.text)?,
         });
@@ -83,10 +83,10 @@ impl DualConfig {
         let (again, keys) = Self::from_open_clip(&json!({ "model_cfg": cfg })).ok()?;
         let trained = |config: &Self| {
             let mut config = config.clone();
-            config.vision.dropout = 0.0;
-            config.text.dropout = 0.0;
-            config.vision.attention_dropout = 0.0;
-            config.text.attention_dropout = 0.0;
+            config.vision.sizes.dropout = 0.0;
+            config.text.sizes.dropout = 0.0;
+            config.vision.sizes.attention_dropout = 0.0;
+            config.text.sizes.attention_dropout = 0.0;
             config.vision.patch_dropout = 0.0;
             config.logit_scale = 0.0;
             config.text.pooling = as_highest(&config.text);
@@ -154,12 +154,12 @@ fn vision_cfg(vision: &VisionConfig) -> Option<Value> {
         }));
     }
     let mut cfg = json!({
-        "layers": vision.n_layers,
-        "width": vision.d_model,
-        "head_width": vision.d_model / vision.n_heads,
+        "layers": vision.sizes.n_layers,
+        "width": vision.sizes.d_model,
+        "head_width": vision.sizes.d_model / vision.sizes.n_heads,
         "patch_size": vision.patch_size,
         "image_size": vision.image_size,
-        "mlp_ratio": ratio(vision.d_hidden, vision.d_model),
+        "mlp_ratio": ratio(vision.sizes.d_hidden, vision.sizes.d_model),
     });
     let map = cfg.as_object_mut()?;
     let mut say = |key: &str, value: Value| map.insert(key.into(), value);
@@ -174,7 +174,7 @@ fn vision_cfg(vision: &VisionConfig) -> Option<Value> {
     if let Some(start) = vision.layer_scale {
         say("ls_init_value", json!(start));
     }
-    say_kwargs(map, vision.activation, vision.norm_epsilon);
+    say_kwargs(map, vision.sizes.activation, vision.sizes.norm_epsilon);
     Some(cfg)
 }
 
@@ -190,10 +190,10 @@ fn text_cfg(text: &TextConfig) -> Option<Value> {
     let mut cfg = json!({
         "context_length": text.context,
         "vocab_size": text.vocab_size,
-        "width": text.d_model,
-        "heads": text.n_heads,
-        "layers": text.n_layers,
-        "mlp_ratio": ratio(text.d_hidden, text.d_model),
+        "width": text.sizes.d_model,
+        "heads": text.sizes.n_heads,
+        "layers": text.sizes.n_layers,
+        "mlp_ratio": ratio(text.sizes.d_hidden, text.sizes.d_model),
         // A folder's own tokenizer files go before this name.
         "hf_tokenizer_name": ".",
     });
@@ -216,7 +216,7 @@ fn text_cfg(text: &TextConfig) -> Option<Value> {
         Some(_) if text.output_bias => say("proj_bias", json!(true)),
         Some(_) => None,
     };
-    say_kwargs(map, text.activation, text.norm_epsilon);
+    say_kwargs(map, text.sizes.activation, text.sizes.norm_epsilon);
     Some(cfg)
 }
 

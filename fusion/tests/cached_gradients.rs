@@ -83,10 +83,8 @@ fn micro_batches_with_dropout_give_the_gradients_of_one_graph() {
         patch_dropout: 0.5,
         ..VisionConfig::clip(8, 2, 64, 2)
     };
-    let text = TextConfig {
-        dropout: 0.2,
-        ..TextConfig::clip(30, 6, 64, 2)
-    };
+    let mut text = TextConfig::clip(30, 6, 64, 2);
+    text.sizes.dropout = 0.2;
     let model = DualConfig::clip(vision, text, 16).init(&device);
     let batches = [batch(4, &device), batch(3, &device)];
     let seed = Seed::new(21);

@@ -160,9 +160,9 @@ fn a_part_under_its_old_name_wins_with_all_its_defaults() {
     })
     .unwrap();
     assert_eq!(config.vision.patch_size, 14);
-    assert_eq!(config.vision.activation, Activation::QuickGelu);
-    assert_eq!(config.vision.norm_epsilon, 1e-5);
-    assert_eq!(config.text.n_layers, 3);
+    assert_eq!(config.vision.sizes.activation, Activation::QuickGelu);
+    assert_eq!(config.vision.sizes.norm_epsilon, 1e-5);
+    assert_eq!(config.text.sizes.n_layers, 3);
     let error = clip(|config| config["text_config_dict"] = json!({ "num_hidden_layers": 0 }));
     assert_eq!(
         error.unwrap_err().key(),

@@ -66,7 +66,7 @@ impl Groups {
         let rules = self.patterns()?;
         let mut used = vec![false; rules.len()];
         // By rule, the one before it that took the first parameter.
-        let mut taken: Vec<Option<usize>> = vec![None; rules.len()];
+        let mut shadowed_by: Vec<Option<usize>> = vec![None; rules.len()];
         let mut slots = Vec::new();
         for (order, parameter, places) in trained(&found) {
             let path = &parameter.path;
@@ -76,7 +76,7 @@ impl Groups {
             if let Some((first, rest)) = matches.split_first() {
                 used[*first] = true;
                 for rule in rest {
-                    taken[*rule].get_or_insert(*first);
+                    shadowed_by[*rule].get_or_insert(*first);
                 }
             }
             let mut group = self.group(parameter, matches.first().map(|rule| &self.rules[*rule]));
@@ -97,7 +97,7 @@ impl Groups {
             return Ok(slots);
         };
         let pattern = |rule: usize| self.rules[rule].pattern.clone();
-        Err(match taken[empty] {
+        Err(match shadowed_by[empty] {
             Some(by) => OptimizerError::ShadowedGroup {
                 pattern: pattern(empty),
                 by: pattern(by),

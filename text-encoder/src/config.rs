@@ -1,11 +1,8 @@
 //! Sizes of a text transformer.
 
 use transformer::{
-    Activation, AttentionConfig, BlockConfig, ConfigError, NormOrder,
-    config::{
-        dropped_share, elements, heads_divide, limits, linear_parameters, positive_share, sum,
-        within,
-    },
+    Activation, BlockConfig, ConfigError, NormOrder, TowerSizes,
+    config::{elements, limits, linear_parameters, sum, within},
 };
 
 /// Which token stands for the caption.
@@ -28,18 +25,8 @@ pub struct TextConfig {
     pub vocab_size: usize,
     /// Longest caption in tokens.
     pub context: usize,
-    /// Width of the hidden states.
-    pub d_model: usize,
-    /// Number of blocks.
-    pub n_layers: usize,
-    /// Heads of each attention layer.
-    pub n_heads: usize,
-    /// Width inside the MLPs.
-    pub d_hidden: usize,
-    /// Activation of the MLPs.
-    pub activation: Activation,
-    /// Epsilon of all norms.
-    pub norm_epsilon: f64,
+    /// Sizes of its blocks.
+    pub sizes: TowerSizes,
     /// Where the blocks normalise.
     pub norm_order: NormOrder,
     /// Whether a token sees only itself and those before it.
@@ -60,10 +47,6 @@ pub struct TextConfig {
     pub d_output: Option<usize>,
     /// Whether the projection has a bias.
     pub output_bias: bool,
-    /// Dropout on embeddings and branches in training.
-    pub dropout: f64,
-    /// Dropout on attention weights in training.
-    pub attention_dropout: f64,
 }
 
 impl TextConfig {
@@ -73,12 +56,7 @@ impl TextConfig {
         Self {
             vocab_size,
             context,
-            d_model,
-            n_layers,
-            n_heads: (d_model / 64).max(1),
-            d_hidden: d_model * 4,
-            activation: Activation::Gelu,
-            norm_epsilon: 1e-5,
+            sizes: TowerSizes::new(d_model, n_layers),
             norm_order: NormOrder::Pre,
             causal: true,
             segment_types: 0,
@@ -89,8 +67,6 @@ impl TextConfig {
             pooler: false,
             d_output: None,
             output_bias: false,
-            dropout: 0.0,
-            attention_dropout: 0.0,
         }
     }
 
@@ -98,8 +74,11 @@ impl TextConfig {
     /// epsilon 1e-6, a projection with a bias.
     pub fn siglip(vocab_size: usize, context: usize, d_model: usize, n_layers: usize) -> Self {
         Self {
-            activation: Activation::GeluTanh,
-            norm_epsilon: 1e-6,
+            sizes: TowerSizes {
+                activation: Activation::GeluTanh,
+                norm_epsilon: 1e-6,
+                ..TowerSizes::new(d_model, n_layers)
+            },
             causal: false,
             pooling: TextPooling::Last,
             output_bias: true,
@@ -110,7 +89,10 @@ impl TextConfig {
     /// BERT of the given sizes (Devlin et al. 2019): post-norm, segment ids, a pooler.
     pub fn bert(vocab_size: usize, context: usize, d_model: usize, n_layers: usize) -> Self {
         Self {
-            norm_epsilon: 1e-12,
+            sizes: TowerSizes {
+                norm_epsilon: 1e-12,
+                ..TowerSizes::new(d_model, n_layers)
+            },
             norm_order: NormOrder::Post,
             causal: false,
             segment_types: 2,
@@ -140,23 +122,15 @@ impl TextConfig {
 
     /// One block of the tower.
     pub fn block(&self) -> BlockConfig {
-        let attention = AttentionConfig {
-            causal: self.causal,
-            dropout: self.attention_dropout,
-            ..AttentionConfig::new(self.d_model, self.n_heads)
-        };
-        BlockConfig {
-            activation: self.activation,
-            norm_epsilon: self.norm_epsilon,
-            norm_order: self.norm_order,
-            dropout: self.dropout,
-            ..BlockConfig::new(attention, self.d_hidden)
-        }
+        let mut block = self.sizes.block();
+        block.norm_order = self.norm_order;
+        block.attention.causal = self.causal;
+        block
     }
 
     /// Elements of all parameters, in closed form: nothing is built.
     pub fn parameters(&self) -> u64 {
-        let d_model = self.d_model;
+        let d_model = self.sizes.d_model;
         let norm = |wanted: bool| if wanted { elements(&[2, d_model]) } else { 0 };
         sum(&[
             elements(&[self.vocab_size, d_model]),
@@ -165,7 +139,7 @@ impl TextConfig {
             norm(self.embed_norm),
             self.block()
                 .parameters()
-                .saturating_mul(self.n_layers as u64),
+                .saturating_mul(self.sizes.n_layers as u64),
             norm(self.final_norm),
             if self.pooler {
                 linear_parameters(d_model, d_model, true)
@@ -196,21 +170,13 @@ impl TextConfig {
         let sizes = [
             ("vocab_size", self.vocab_size, limits::VOCABULARY),
             ("context", self.context, limits::CONTEXT),
-            ("d_model", self.d_model, limits::WIDTH),
-            ("n_layers", self.n_layers, limits::LAYERS),
-            ("n_heads", self.n_heads, limits::WIDTH),
-            ("d_hidden", self.d_hidden, limits::HIDDEN),
             ("segment_types", self.segment_types, limits::SEGMENTS),
             ("d_output", self.d_output.unwrap_or(1), limits::WIDTH),
         ];
         for (field, size, bounds) in sizes {
             within(|| key(field), size, &bounds)?;
         }
-        let width = || key("d_model");
-        heads_divide(|| key("n_heads"), self.n_heads, width, self.d_model)?;
-        positive_share(|| key("norm_epsilon"), self.norm_epsilon)?;
-        dropped_share(|| key("dropout"), self.dropout)?;
-        dropped_share(|| key("attention_dropout"), self.attention_dropout)?;
+        self.sizes.check(key)?;
         let is_token = |id: i64| usize::try_from(id).is_ok_and(|id| id < self.vocab_size);
         let outside = |field: &str, id: i64| {
             let last = self.vocab_size - 1;

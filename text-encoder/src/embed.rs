@@ -34,7 +34,7 @@ pub struct TextEmbed {
 impl TextEmbed {
     pub(crate) fn new(config: &TextConfig, device: &Device) -> Self {
         let normal = |std| Initializer::Normal { mean: 0.0, std };
-        let d_model = config.d_model;
+        let d_model = config.sizes.d_model;
         Self {
             tokens: normal(0.02).init([config.vocab_size, d_model], device),
             // CLIP's, and BERT's.
@@ -44,10 +44,10 @@ impl TextEmbed {
                 .then(|| normal(0.02).init([config.segment_types, d_model], device)),
             norm: config
                 .embed_norm
-                .then(|| LayerNorm::new(d_model, config.norm_epsilon, device)),
+                .then(|| LayerNorm::new(d_model, config.sizes.norm_epsilon, device)),
             padding_id: config.padding_id,
             dropout: if config.embed_norm {
-                config.dropout
+                config.sizes.dropout
             } else {
                 0.0
             },

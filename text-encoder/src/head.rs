@@ -29,11 +29,11 @@ pub struct TextHead {
 
 impl TextHead {
     pub(crate) fn new(config: &TextConfig, device: &Device) -> Self {
-        let d_model = config.d_model;
+        let d_model = config.sizes.d_model;
         Self {
             norm: config
                 .final_norm
-                .then(|| LayerNorm::new(d_model, config.norm_epsilon, device)),
+                .then(|| LayerNorm::new(d_model, config.sizes.norm_epsilon, device)),
             pooler: config
                 .pooler
                 .then(|| LinearConfig::new(d_model, d_model).init(device)),

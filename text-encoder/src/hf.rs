@@ -1,7 +1,7 @@
 //! The config files of transformers.
 
 use serde_json::{Value, json};
-use transformer::{Activation, ConfigError, Section, config::hf_activation};
+use transformer::{Activation, ConfigError, Section, TowerSizes};
 
 use crate::{TextConfig, TextPooling};
 
@@ -21,8 +21,7 @@ impl TextConfig {
                 json.unsupported("eos_token_id", "one token of the vocabulary, or 2")
             })?,
         };
-        let base = Self {
-            activation: Activation::QuickGelu,
+        let mut base = Self {
             pooling: match end {
                 OPENAI_END => TextPooling::HighestId,
                 end => TextPooling::FirstOf(end),
@@ -30,6 +29,7 @@ impl TextConfig {
             d_output: Some(projection_dim),
             ..Self::clip(49408, 77, 512, 12)
         };
+        base.sizes.activation = Activation::QuickGelu;
         base.read_hf(json)
     }
 
@@ -78,8 +78,7 @@ impl TextConfig {
         let base = Self {
             segment_types: json.size("type_vocab_size", 2)?,
             padding_id,
-            dropout: json.number("hidden_dropout_prob", 0.1)?,
-            attention_dropout: json.number("attention_probs_dropout_prob", 0.1)?,
+            sizes: self.sizes.read_hf_dropout(json, 0.1)?,
             ..self
         };
         base.read_hf(json)
@@ -108,38 +107,21 @@ impl TextConfig {
     }
 
     fn hf_bert_json(&self) -> Value {
-        json!({
-            "model_type": "bert",
-            "vocab_size": self.vocab_size,
-            "max_position_embeddings": self.context,
-            "hidden_size": self.d_model,
-            "num_hidden_layers": self.n_layers,
-            "num_attention_heads": self.n_heads,
-            "intermediate_size": self.d_hidden,
-            "hidden_act": hf_activation(self.activation),
-            "layer_norm_eps": self.norm_epsilon,
-            "type_vocab_size": self.segment_types,
-            "pad_token_id": self.padding_id,
-            "hidden_dropout_prob": self.dropout,
-            "attention_probs_dropout_prob": self.attention_dropout,
-        })
+        let mut json = self.sizes.hf_json_with_dropout();
+        json["model_type"] = json!("bert");
+        json["vocab_size"] = json!(self.vocab_size);
+        json["max_position_embeddings"] = json!(self.context);
+        json["type_vocab_size"] = json!(self.segment_types);
+        json["pad_token_id"] = json!(self.padding_id);
+        json
     }
 
     /// The keys that the transformers families share, over the defaults of a class; bookkeeping keys are passed over.
     fn read_hf(self, json: &Section) -> Result<Self, ConfigError> {
-        // They would change the numbers, and transformers' own classes do not have them.
-        json.require("attention_bias", true)?;
-        json.require("position_embedding_type", "absolute")?;
         let config = Self {
             vocab_size: json.size("vocab_size", self.vocab_size)?,
             context: json.size("max_position_embeddings", self.context)?,
-            d_model: json.size("hidden_size", self.d_model)?,
-            n_layers: json.size("num_hidden_layers", self.n_layers)?,
-            n_heads: json.size("num_attention_heads", self.n_heads)?,
-            d_hidden: json.size("intermediate_size", self.d_hidden)?,
-            activation: json.activation("hidden_act", self.activation)?,
-            norm_epsilon: json.number("layer_norm_eps", self.norm_epsilon)?,
-            attention_dropout: json.number("attention_dropout", self.attention_dropout)?,
+            sizes: self.sizes.read_hf(json)?,
             ..self
         };
         config.checked_as(&|field| json.path_of(hf_key(field)))
@@ -150,17 +132,11 @@ impl TextConfig {
 fn hf_key(field: &str) -> &str {
     match field {
         "context" => "max_position_embeddings",
-        "d_model" => "hidden_size",
-        "n_layers" => "num_hidden_layers",
-        "n_heads" => "num_attention_heads",
-        "d_hidden" => "intermediate_size",
-        "norm_epsilon" => "layer_norm_eps",
         "segment_types" => "type_vocab_size",
         "pooling" => "eos_token_id",
         "padding_id" => "pad_token_id",
         "d_output" => "projection_size",
-        "dropout" => "hidden_dropout_prob",
-        other => other,
+        other => TowerSizes::hf_key(other),
     }
 }
 
@@ -170,11 +146,9 @@ mod tests {
 
     #[test]
     fn what_is_written_of_a_bert_reads_back_the_same() {
-        let config = TextConfig {
-            padding_id: Some(3),
-            attention_dropout: 0.1,
-            ..TextConfig::bert(600, 32, 128, 2)
-        };
+        let mut config = TextConfig::bert(600, 32, 128, 2);
+        config.padding_id = Some(3);
+        config.sizes.attention_dropout = 0.1;
         let json = config.to_hf_bert().unwrap();
         assert_eq!(TextConfig::from_hf_bert(&json).unwrap(), config);
         let tower = TextConfig {

@@ -86,7 +86,7 @@ impl TextConfig {
         if self.embed_norm {
             bindings.norm("embed.norm", "embeddings.LayerNorm");
         }
-        for layer in 0..self.n_layers {
+        for layer in 0..self.sizes.n_layers {
             let (prefix, block) = &names.block;
             let path = format!("blocks.{layer}");
             block.bind(

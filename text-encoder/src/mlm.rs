@@ -47,12 +47,12 @@ pub struct MlmTransform {
 impl MlmHead {
     /// Initialises the head as BERT's: weights from N(0, 0.02).
     pub fn new(config: &TextConfig, device: &Device) -> Self {
-        let dense = LinearConfig::new(config.d_model, config.d_model).with_std(0.02);
+        let dense = LinearConfig::new(config.sizes.d_model, config.sizes.d_model).with_std(0.02);
         Self {
             transform: MlmTransform {
                 dense: dense.init(device),
-                norm: LayerNorm::new(config.d_model, config.norm_epsilon, device),
-                activation: config.activation,
+                norm: LayerNorm::new(config.sizes.d_model, config.sizes.norm_epsilon, device),
+                activation: config.sizes.activation,
             },
             bias: Initializer::Zeros.init([config.vocab_size], device),
         }

@@ -82,17 +82,15 @@ impl TextConfig {
             let supported = format!("linear where `width`, {width}, is not `embed_dim`");
             return Err(json.unsupported("proj_type", &supported));
         }
-        let base = Self::clip(
+        let mut base = Self::clip(
             json.size("vocab_size", 49408)?,
             json.size("context_length", 77)?,
             width,
             json.size("layers", 12)?,
         );
+        base.sizes.n_heads = json.size("heads", 8)?;
+        base.sizes.read_open_clip(json, quick_gelu)?;
         let config = Self {
-            n_heads: json.size("heads", 8)?,
-            d_hidden: json.hidden("mlp_ratio", 4.0, width)?,
-            activation: json.open_clip_activation(quick_gelu)?,
-            norm_epsilon: json.open_clip_epsilon()?,
             causal,
             pooling,
             d_output: projects.then_some(embed_dim),

@@ -52,7 +52,7 @@ impl TextConfig {
     pub fn init(&self, device: &Device) -> TextTransformer {
         TextTransformer {
             embed: TextEmbed::new(self, device),
-            blocks: (0..self.n_layers)
+            blocks: (0..self.sizes.n_layers)
                 .map(|_| self.init_block(&self.block(), device))
                 .collect(),
             head: TextHead::new(self, device),
@@ -63,14 +63,14 @@ impl TextConfig {
     /// start smaller the deeper the tower.
     fn init_block(&self, config: &BlockConfig, device: &Device) -> Block {
         let mut block = config.init(device);
-        let (d_model, layers) = (self.d_model as f64, self.n_layers as f64);
+        let (d_model, layers) = (self.sizes.d_model as f64, self.sizes.n_layers as f64);
         let attention = d_model.powf(-0.5);
         let residual = attention * (2.0 * layers).powf(-0.5);
         let map = |inputs, outputs, std| LinearConfig::new(inputs, outputs).with_std(std);
         let draw = |inputs, outputs, std| map(inputs, outputs, std).init(device);
         let draw_mlp =
             |inputs, outputs, std| map(inputs, outputs, std).with_drawn_bias().init(device);
-        let width = self.d_model;
+        let (width, hidden) = (self.sizes.d_model, self.sizes.d_hidden);
         if self.norm_order == NormOrder::Post {
             let attention = &mut block.attention;
             for map in [
@@ -81,16 +81,16 @@ impl TextConfig {
             ] {
                 *map = draw(width, width, BERT);
             }
-            block.mlp.fc1 = draw(width, self.d_hidden, BERT);
-            block.mlp.fc2 = draw(self.d_hidden, width, BERT);
+            block.mlp.fc1 = draw(width, hidden, BERT);
+            block.mlp.fc2 = draw(hidden, width, BERT);
             return block;
         }
         block.attention.query = draw(width, width, attention);
         block.attention.key = draw(width, width, attention);
         block.attention.value = draw(width, width, attention);
         block.attention.output = draw(width, width, residual);
-        block.mlp.fc1 = draw_mlp(width, self.d_hidden, (2.0 * d_model).powf(-0.5));
-        block.mlp.fc2 = draw_mlp(self.d_hidden, width, residual);
+        block.mlp.fc1 = draw_mlp(width, hidden, (2.0 * d_model).powf(-0.5));
+        block.mlp.fc2 = draw_mlp(hidden, width, residual);
         block
     }
 }

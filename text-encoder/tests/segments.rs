@@ -9,17 +9,13 @@ use checkpointing::{
 use text_encoder::{LABELLED, MlmHead, TextConfig};
 
 fn configs() -> [(&'static str, TextConfig); 4] {
-    let clip = TextConfig {
-        d_output: Some(6),
-        n_heads: 3,
-        ..TextConfig::clip(30, 7, 24, 1)
-    };
-    let bert = TextConfig {
-        n_heads: 3,
-        dropout: 0.2,
-        padding_id: Some(0),
-        ..TextConfig::bert(30, 7, 24, 1)
-    };
+    let mut clip = TextConfig::clip(30, 7, 24, 1);
+    clip.d_output = Some(6);
+    clip.sizes.n_heads = 3;
+    let mut bert = TextConfig::bert(30, 7, 24, 1);
+    bert.padding_id = Some(0);
+    bert.sizes.n_heads = 3;
+    bert.sizes.dropout = 0.2;
     [
         ("clip", clip.clone()),
         (

@@ -21,7 +21,7 @@ pub use attention::{Attention, AttentionConfig, AttentionSaved};
 pub use block::{Block, BlockConfig, BlockSaved};
 pub use block_keys::BlockKeys;
 pub use branch::{Branch, BranchEnd, BranchSaved, NormOrder};
-pub use config::{ConfigError, Section};
+pub use config::{ConfigError, Section, TowerSizes};
 pub use cross_entropy::{ClassLoss, CrossEntropy, cross_entropy};
 pub use dropout::dropout;
 pub use head_end::HeadEnd;
@@ -35,6 +35,6 @@ pub use vocabulary_loss::{
     VocabularyHead, VocabularyLoss, VocabularyWants, vocabulary_cross_entropy,
 };
 pub use weights::{
-    Binding, Bindings, Entry, Layout, Loaded, Stored, TensorSource, Weights, WeightsError,
+    Binding, Bindings, ElementType, Entry, Layout, Loaded, TensorSource, Weights, WeightsError,
     check_keys, load, load_from, save, save_gradients,
 };

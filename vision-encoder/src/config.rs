@@ -2,11 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 use transformer::{
-    Activation, AttentionConfig, BlockConfig, ConfigError,
-    config::{
-        dropped_share, elements, heads_divide, limits, linear_parameters, positive_share, sum,
-        within,
-    },
+    Activation, BlockConfig, ConfigError, TowerSizes,
+    config::{dropped_share, elements, limits, linear_parameters, sum, within},
 };
 
 /// How the tokens become one feature.
@@ -36,18 +33,8 @@ pub struct VisionConfig {
     pub patch_size: usize,
     /// Channels of the input.
     pub channels: usize,
-    /// Width of the hidden states.
-    pub d_model: usize,
-    /// Number of blocks.
-    pub n_layers: usize,
-    /// Heads of each attention layer.
-    pub n_heads: usize,
-    /// Width inside the MLPs.
-    pub d_hidden: usize,
-    /// Activation of the MLPs.
-    pub activation: Activation,
-    /// Epsilon of all norms.
-    pub norm_epsilon: f64,
+    /// Sizes of its blocks.
+    pub sizes: TowerSizes,
     /// Whether a learned token stands in front of the patches.
     pub class_token: bool,
     /// Whether the patch map has a bias.
@@ -72,10 +59,6 @@ pub struct VisionConfig {
     pub d_output: Option<usize>,
     /// Whether the projection has a bias.
     pub output_bias: bool,
-    /// Dropout on both branches of each block in training.
-    pub dropout: f64,
-    /// Dropout on attention weights in training.
-    pub attention_dropout: f64,
     /// Share of patches dropped in training (FLIP, an approximation).
     pub patch_dropout: f64,
 }
@@ -88,12 +71,7 @@ impl VisionConfig {
             image_size,
             patch_size,
             channels: 3,
-            d_model,
-            n_layers,
-            n_heads: (d_model / 64).max(1),
-            d_hidden: d_model * 4,
-            activation: Activation::Gelu,
-            norm_epsilon: 1e-5,
+            sizes: TowerSizes::new(d_model, n_layers),
             class_token: true,
             patch_bias: false,
             pre_norm: true,
@@ -106,8 +84,6 @@ impl VisionConfig {
             pooler: false,
             d_output: None,
             output_bias: false,
-            dropout: 0.0,
-            attention_dropout: 0.0,
             patch_dropout: 0.0,
         }
     }
@@ -116,8 +92,11 @@ impl VisionConfig {
     /// pooling, tanh gelu, epsilon 1e-6.
     pub fn siglip(image_size: usize, patch_size: usize, d_model: usize, n_layers: usize) -> Self {
         Self {
-            activation: Activation::GeluTanh,
-            norm_epsilon: 1e-6,
+            sizes: TowerSizes {
+                activation: Activation::GeluTanh,
+                norm_epsilon: 1e-6,
+                ..TowerSizes::new(d_model, n_layers)
+            },
             class_token: false,
             patch_bias: true,
             pre_norm: false,
@@ -132,7 +111,10 @@ impl VisionConfig {
     /// on all tokens, exact gelu, epsilon 1e-12, a bias in the projection.
     pub fn vit(image_size: usize, patch_size: usize, d_model: usize, n_layers: usize) -> Self {
         Self {
-            norm_epsilon: 1e-12,
+            sizes: TowerSizes {
+                norm_epsilon: 1e-12,
+                ..TowerSizes::new(d_model, n_layers)
+            },
             patch_bias: true,
             pre_norm: false,
             token_norm: true,
@@ -154,24 +136,16 @@ impl VisionConfig {
 
     /// One block of the tower.
     pub fn block(&self) -> BlockConfig {
-        let attention = AttentionConfig {
-            qkv_bias: self.qkv_bias,
-            qk_norm: self.qk_norm.then_some(self.norm_epsilon),
-            dropout: self.attention_dropout,
-            ..AttentionConfig::new(self.d_model, self.n_heads)
-        };
-        BlockConfig {
-            activation: self.activation,
-            norm_epsilon: self.norm_epsilon,
-            layer_scale: self.layer_scale,
-            dropout: self.dropout,
-            ..BlockConfig::new(attention, self.d_hidden)
-        }
+        let mut block = self.sizes.block();
+        block.layer_scale = self.layer_scale;
+        block.attention.qkv_bias = self.qkv_bias;
+        block.attention.qk_norm = self.qk_norm.then_some(self.sizes.norm_epsilon);
+        block
     }
 
     /// Elements of all parameters, in closed form: nothing is built.
     pub fn parameters(&self) -> u64 {
-        let d_model = self.d_model;
+        let d_model = self.sizes.d_model;
         let norm = |wanted: bool| if wanted { elements(&[2, d_model]) } else { 0 };
         let patch = elements(&[self.channels, self.patch_size, self.patch_size]);
         let patch = usize::try_from(patch).unwrap_or(usize::MAX);
@@ -182,7 +156,7 @@ impl VisionConfig {
             norm(self.pre_norm),
             self.block()
                 .parameters()
-                .saturating_mul(self.n_layers as u64),
+                .saturating_mul(self.sizes.n_layers as u64),
             norm(self.token_norm),
             if self.pooling == Pooling::Attention {
                 self.pool_parameters()
@@ -203,9 +177,8 @@ impl VisionConfig {
 
     /// The learned query, and a block without its first norm.
     fn pool_parameters(&self) -> u64 {
-        let attention = AttentionConfig::new(self.d_model, self.n_heads);
-        let block = BlockConfig::new(attention, self.d_hidden).parameters();
-        block.saturating_sub(self.d_model as u64)
+        let block = self.sizes.block().parameters();
+        block.saturating_sub(self.sizes.d_model as u64)
     }
 
     /// Checks that the sizes are within bounds and fit each other.
@@ -227,10 +200,6 @@ impl VisionConfig {
             ("image_size", self.image_size, limits::IMAGE_SIZE),
             ("patch_size", self.patch_size, limits::IMAGE_SIZE),
             ("channels", self.channels, limits::CHANNELS),
-            ("d_model", self.d_model, limits::WIDTH),
-            ("n_layers", self.n_layers, limits::LAYERS),
-            ("n_heads", self.n_heads, limits::WIDTH),
-            ("d_hidden", self.d_hidden, limits::HIDDEN),
             ("d_output", self.d_output.unwrap_or(1), limits::VOCABULARY),
         ];
         for (field, size, bounds) in sizes {
@@ -255,16 +224,8 @@ impl VisionConfig {
                 supported,
             ));
         }
-        let width = || key("d_model");
-        heads_divide(|| key("n_heads"), self.n_heads, width, self.d_model)?;
-        positive_share(|| key("norm_epsilon"), self.norm_epsilon)?;
-        for (field, share) in [
-            ("dropout", self.dropout),
-            ("attention_dropout", self.attention_dropout),
-            ("patch_dropout", self.patch_dropout),
-        ] {
-            dropped_share(|| key(field), share)?;
-        }
+        self.sizes.check(key)?;
+        dropped_share(|| key("patch_dropout"), self.patch_dropout)?;
         Ok(self)
     }
 }

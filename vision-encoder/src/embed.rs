@@ -39,7 +39,7 @@ pub struct PatchEmbed {
 
 impl PatchEmbed {
     pub(crate) fn new(config: &VisionConfig, device: &Device) -> Self {
-        let (d_model, grid) = (config.d_model, config.grid());
+        let (d_model, grid) = (config.sizes.d_model, config.grid());
         let std = (d_model as f64).powf(-0.5);
         let normal = Initializer::Normal { mean: 0.0, std };
         let class = usize::from(config.class_token);
@@ -51,7 +51,7 @@ impl PatchEmbed {
             positions: normal.init([class + grid * grid, d_model], device),
             norm: config
                 .pre_norm
-                .then(|| LayerNorm::new(d_model, config.norm_epsilon, device)),
+                .then(|| LayerNorm::new(d_model, config.sizes.norm_epsilon, device)),
             patch_size: config.patch_size,
             grid,
             patch_dropout: config.patch_dropout,

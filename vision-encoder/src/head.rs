@@ -32,16 +32,21 @@ pub struct AttentionPool {
 
 impl AttentionPool {
     fn new(config: &VisionConfig, device: &Device) -> Self {
-        let d_model = config.d_model;
+        let d_model = config.sizes.d_model;
         let probe = Initializer::Normal {
             mean: 0.0,
             std: (d_model as f64).powf(-0.5),
         };
         Self {
             probe: probe.init([d_model], device),
-            attention: AttentionConfig::new(d_model, config.n_heads).init(device),
-            norm: LayerNorm::new(d_model, config.norm_epsilon, device),
-            mlp: Mlp::new(d_model, config.d_hidden, config.activation, device),
+            attention: AttentionConfig::new(d_model, config.sizes.n_heads).init(device),
+            norm: LayerNorm::new(d_model, config.sizes.norm_epsilon, device),
+            mlp: Mlp::new(
+                d_model,
+                config.sizes.d_hidden,
+                config.sizes.activation,
+                device,
+            ),
         }
     }
 
@@ -190,9 +195,10 @@ pub struct VisionHead {
 
 impl VisionHead {
     pub(crate) fn new(config: &VisionConfig, device: &Device) -> Self {
-        let d_model = config.d_model;
-        let norm =
-            |wanted: bool| wanted.then(|| LayerNorm::new(d_model, config.norm_epsilon, device));
+        let d_model = config.sizes.d_model;
+        let norm = |wanted: bool| {
+            wanted.then(|| LayerNorm::new(d_model, config.sizes.norm_epsilon, device))
+        };
         Self {
             token_norm: norm(config.token_norm),
             attention_pool: (config.pooling == Pooling::Attention)

@@ -1,7 +1,7 @@
 //! The config files of transformers.
 
 use serde_json::{Map, Value, json};
-use transformer::{Activation, ConfigError, Section, config::hf_activation};
+use transformer::{Activation, ConfigError, Section, TowerSizes};
 
 use crate::VisionConfig;
 
@@ -12,11 +12,11 @@ impl VisionConfig {
     ///
     /// Names the key that is at fault.
     pub fn from_hf_clip(json: &Section, projection_dim: usize) -> Result<Self, ConfigError> {
-        let base = Self {
-            activation: Activation::QuickGelu,
+        let mut base = Self {
             d_output: Some(projection_dim),
             ..Self::clip(224, 32, 768, 12)
         };
+        base.sizes.activation = Activation::QuickGelu;
         base.read_hf(json)
     }
 
@@ -68,8 +68,7 @@ impl VisionConfig {
     fn read_vit(self, json: &Section) -> Result<Self, ConfigError> {
         let base = Self {
             qkv_bias: json.flag("qkv_bias", true)?,
-            dropout: json.number("hidden_dropout_prob", 0.0)?,
-            attention_dropout: json.number("attention_probs_dropout_prob", 0.0)?,
+            sizes: self.sizes.read_hf_dropout(json, 0.0)?,
             ..self
         };
         base.read_hf(json)
@@ -109,40 +108,23 @@ impl VisionConfig {
     }
 
     fn hf_vit_json(&self) -> Value {
-        json!({
-            "model_type": "vit",
-            "image_size": self.image_size,
-            "patch_size": self.patch_size,
-            "num_channels": self.channels,
-            "hidden_size": self.d_model,
-            "num_hidden_layers": self.n_layers,
-            "num_attention_heads": self.n_heads,
-            "intermediate_size": self.d_hidden,
-            "hidden_act": hf_activation(self.activation),
-            "layer_norm_eps": self.norm_epsilon,
-            "qkv_bias": self.qkv_bias,
-            "hidden_dropout_prob": self.dropout,
-            "attention_probs_dropout_prob": self.attention_dropout,
-        })
+        let mut json = self.sizes.hf_json_with_dropout();
+        json["model_type"] = json!("vit");
+        json["image_size"] = json!(self.image_size);
+        json["patch_size"] = json!(self.patch_size);
+        json["num_channels"] = json!(self.channels);
+        json["qkv_bias"] = json!(self.qkv_bias);
+        json
     }
 
     /// The keys that the transformers families share, over the defaults of a class; bookkeeping keys are passed over.
     fn read_hf(self, json: &Section) -> Result<Self, ConfigError> {
-        // They would change the numbers, and transformers' own classes do not have them.
-        json.require("attention_bias", true)?;
-        json.require("position_embedding_type", "absolute")?;
         json.require("qkv_bias", self.qkv_bias)?;
         let config = Self {
             image_size: json.size("image_size", self.image_size)?,
             patch_size: json.size("patch_size", self.patch_size)?,
             channels: json.size("num_channels", self.channels)?,
-            d_model: json.size("hidden_size", self.d_model)?,
-            n_layers: json.size("num_hidden_layers", self.n_layers)?,
-            n_heads: json.size("num_attention_heads", self.n_heads)?,
-            d_hidden: json.size("intermediate_size", self.d_hidden)?,
-            activation: json.activation("hidden_act", self.activation)?,
-            norm_epsilon: json.number("layer_norm_eps", self.norm_epsilon)?,
-            attention_dropout: json.number("attention_dropout", self.attention_dropout)?,
+            sizes: self.sizes.read_hf(json)?,
             ..self
         };
         config.checked_as(&|field| json.path_of(hf_key(field)))
@@ -153,14 +135,8 @@ impl VisionConfig {
 fn hf_key(field: &str) -> &str {
     match field {
         "channels" => "num_channels",
-        "d_model" => "hidden_size",
-        "n_layers" => "num_hidden_layers",
-        "n_heads" => "num_attention_heads",
-        "d_hidden" => "intermediate_size",
-        "norm_epsilon" => "layer_norm_eps",
         "d_output" => "num_labels",
-        "dropout" => "hidden_dropout_prob",
-        other => other,
+        other => TowerSizes::hf_key(other),
     }
 }
 
@@ -171,11 +147,11 @@ mod tests {
     #[test]
     fn what_is_written_of_a_vit_reads_back_the_same() {
         let classes = ["a cat", "a dog", "a cow"].map(str::to_owned);
-        let config = VisionConfig {
+        let mut config = VisionConfig {
             d_output: Some(3),
-            dropout: 0.1,
             ..VisionConfig::vit(32, 8, 128, 2)
         };
+        config.sizes.dropout = 0.1;
         let json = config.to_hf_vit(&classes).unwrap();
         assert_eq!(VisionConfig::from_hf_vit(&json).unwrap(), config);
         assert_eq!(json["id2label"]["1"], "a dog");

@@ -93,7 +93,7 @@ impl VisionConfig {
         let names = keys.names();
         let mut bindings = Bindings::default();
         self.bind_embed(&mut bindings, &names);
-        for layer in 0..self.n_layers {
+        for layer in 0..self.sizes.n_layers {
             let (prefix, block) = &names.block;
             let path = format!("blocks.{layer}");
             block.bind(

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use transformer::{
-    Activation, ConfigError, Section,
+    Activation, ConfigError, Section, TowerSizes,
     config::{limits, within},
 };
 
@@ -78,17 +78,15 @@ impl VisionConfig {
         let pooled_norm = json.flag("final_ln_after_pool", false)?;
         // A norm of each token on its own is the same before and after one is picked.
         let norm_tokens = pooling == Pooling::Average && !pooled_norm;
-        let base = Self::clip(
+        let mut base = Self::clip(
             json.size("image_size", 224)?,
             json.size("patch_size", 16)?,
             width,
             layers,
         );
+        base.sizes.n_heads = n_heads;
+        base.sizes.read_open_clip(json, quick_gelu)?;
         let config = Self {
-            n_heads,
-            d_hidden: json.hidden("mlp_ratio", 4.0, width)?,
-            activation: json.open_clip_activation(quick_gelu)?,
-            norm_epsilon: json.open_clip_epsilon()?,
             pre_norm: !json.flag("no_ln_pre", false)?,
             layer_scale: json.optional_number("ls_init_value")?,
             token_norm: norm_tokens,
@@ -119,7 +117,7 @@ impl VisionConfig {
             let supported = format!("{}, as `timm_model_name` says", config.image_size);
             return Err(json.unsupported("image_size", &supported));
         }
-        if embed_dim != config.d_model {
+        if embed_dim != config.sizes.d_model {
             let supported = format!("a tower as wide as `embed_dim`, {embed_dim}");
             return Err(json.unsupported("timm_model_name", &supported));
         }
@@ -132,7 +130,7 @@ impl VisionConfig {
 
     /// The name of this SigLIP tower in timm, if it has one.
     pub fn timm_siglip_name(&self) -> Option<String> {
-        let size = match self.d_model {
+        let size = match self.sizes.d_model {
             768 => "base",
             1024 => "large",
             1152 => "so400m",
@@ -143,11 +141,9 @@ impl VisionConfig {
             "vit_{size}_patch{}_siglip_{}",
             self.patch_size, self.image_size
         );
-        let named = Self {
-            patch_dropout: self.patch_dropout,
-            dropout: self.dropout,
-            ..timm_siglip(&name)?
-        };
+        let mut named = timm_siglip(&name)?;
+        named.patch_dropout = self.patch_dropout;
+        named.sizes.dropout = self.sizes.dropout;
         (named == *self).then_some(name)
     }
 
@@ -191,17 +187,20 @@ impl VisionConfig {
         let pooled_norm = args.flag("fc_norm", pooling == Pooling::Average)?;
         let classes = before("num_classes").size("num_classes", 1000)?;
         let pre_norm = args.flag("pre_norm", false)?;
-        let width = args.size("embed_dim", self.d_model)?;
+        let width = args.size("embed_dim", self.sizes.d_model)?;
         within(|| args.path_of("embed_dim"), width, &limits::WIDTH)?;
         let config = Self {
             image_size: args.size("img_size", self.image_size)?,
             patch_size: args.size("patch_size", self.patch_size)?,
             channels: args.size("in_chans", 3)?,
-            d_model: width,
-            n_layers: args.size("depth", self.n_layers)?,
-            n_heads: args.size("num_heads", self.n_heads)?,
-            d_hidden: args.hidden("mlp_ratio", 4.0, width)?,
-            norm_epsilon: 1e-6,
+            sizes: TowerSizes {
+                d_model: width,
+                n_layers: args.size("depth", self.sizes.n_layers)?,
+                n_heads: args.size("num_heads", self.sizes.n_heads)?,
+                d_hidden: args.hidden("mlp_ratio", 4.0, width)?,
+                norm_epsilon: 1e-6,
+                ..self.sizes
+            },
             class_token,
             // timm drops the patch bias where a norm follows at once.
             patch_bias: !pre_norm,
@@ -284,10 +283,9 @@ fn timm_sizes(name: &str) -> Option<VisionConfig> {
         "huge" => [1280, 32, 16],
         _ => return None,
     };
-    Some(VisionConfig {
-        n_heads: heads,
-        ..VisionConfig::clip(image, patch, width, layers)
-    })
+    let mut config = VisionConfig::clip(image, patch, width, layers);
+    config.sizes.n_heads = heads;
+    Some(config)
 }
 
 /// The SigLIP tower of a timm name. Only those with the newer weights alone have the tanh gelu there.
@@ -308,10 +306,9 @@ fn timm_siglip(name: &str) -> Option<VisionConfig> {
         ("giantopt", 16, 256 | 384) => (tanh, [1536, 40, 16, 6144]),
         _ => return None,
     };
-    Some(VisionConfig {
-        activation,
-        n_heads: heads,
-        d_hidden: hidden,
-        ..VisionConfig::siglip(image, patch, width, layers)
-    })
+    let mut config = VisionConfig::siglip(image, patch, width, layers);
+    config.sizes.activation = activation;
+    config.sizes.n_heads = heads;
+    config.sizes.d_hidden = hidden;
+    Some(config)
 }

@@ -46,7 +46,7 @@ impl VisionConfig {
     pub fn init(&self, device: &Device) -> VisionTransformer {
         VisionTransformer {
             embed: PatchEmbed::new(self, device),
-            blocks: (0..self.n_layers)
+            blocks: (0..self.sizes.n_layers)
                 .map(|_| self.block().init(device))
                 .collect(),
             pools_class: self.pooling == Pooling::Class,

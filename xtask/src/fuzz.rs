@@ -83,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         if status.success() {
             eprintln!("fuzz {name}: ok");
         } else {
-            let why = told(&artifacts_since(name, began), name);
+            let why = summary(&artifacts_since(name, began), name);
             eprintln!("fuzz {name}: FAILED\n{why}");
             failed.push(format!("{name}: {why}"));
         }
@@ -217,7 +217,7 @@ fn artifacts_since(name: &str, then: SystemTime) -> Vec<String> {
         .collect()
 }
 
-fn told(inputs: &[String], name: &str) -> String {
+fn summary(inputs: &[String], name: &str) -> String {
     match inputs.last() {
         None => "it ended without an input that fails; the reason stands above".into(),
         Some(last) => format!(
@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn an_input_that_failed_is_named_with_the_way_to_try_it_again() {
         assert_eq!(
-            told(&["fuzz/artifacts/tar/crash-1".into()], "tar"),
+            summary(&["fuzz/artifacts/tar/crash-1".into()], "tar"),
             "fuzz/artifacts/tar/crash-1; once more: cargo xtask fuzz tar --input fuzz/artifacts/tar/crash-1"
         );
     }

@@ -11,7 +11,7 @@ use super::cells::{Cells, Values};
 use super::file::Piece;
 use super::guard::{caught, check_pages, check_rows};
 use super::schema::{Columns, Image, columns};
-use super::{Cell, Opened, Parquet, ParquetConfig, SECTION};
+use super::{Cell, OpenFile, Parquet, ParquetConfig, SECTION};
 use crate::files::Files;
 use crate::rows::{Rows, check_caption};
 use crate::shown::{list, shown};
@@ -136,7 +136,7 @@ impl Loader<'_> {
             let before = starts.last().copied().unwrap_or_default();
             starts.push(before + group.num_rows() as u64);
         }
-        let opened = Opened {
+        let opened = OpenFile {
             path: path.into(),
             reader,
             starts,
@@ -150,7 +150,7 @@ impl Loader<'_> {
     }
 
     /// Reads the texts of a row group, and checks where its pictures are.
-    fn group(&mut self, piece: &Piece, opened: &Opened, group: usize) -> ReadResult<()> {
+    fn group(&mut self, piece: &Piece, opened: &OpenFile, group: usize) -> ReadResult<()> {
         let Columns { image, caption, .. } = opened.columns;
         let (path, bytes) = match image {
             Image::Path(path) => (Some(path), None),
@@ -200,7 +200,7 @@ impl Loader<'_> {
 
     fn keep(
         &mut self,
-        opened: &Opened,
+        opened: &OpenFile,
         cell: Cell,
         path: Option<ByteArray>,
         captions: Values,

@@ -38,14 +38,14 @@ pub struct Parquet {
     name: String,
     root: PathBuf,
     max_image_bytes: u64,
-    files: Vec<Opened>,
+    files: Vec<OpenFile>,
     rows: Rows<Cell>,
     skipped: Ledger,
     notes: Vec<String>,
 }
 
 /// A file that is open.
-struct Opened {
+struct OpenFile {
     path: PathBuf,
     reader: SerializedFileReader<Piece>,
     /// The first row of each row group, and the number of all rows.
@@ -143,7 +143,7 @@ impl Parquet {
     }
 }
 
-impl Opened {
+impl OpenFile {
     /// The value of a row in a column.
     fn value(&self, row: u64, leaf: usize) -> Result<Option<Vec<u8>>, String> {
         let group = self

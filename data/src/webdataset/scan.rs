@@ -76,10 +76,10 @@ impl<'a> Scan<'a> {
             match entries.next() {
                 None => break,
                 Some(Err(error)) if next == 0 => {
-                    return Err(format!("it is no tar archive ({})", told(&error)));
+                    return Err(format!("it is no tar archive ({})", summary(&error)));
                 }
                 Some(Err(error)) => {
-                    self.broken_header(next, told(&error));
+                    self.broken_header(next, summary(&error));
                     return Ok(());
                 }
                 Some(Ok(mut entry)) => {
@@ -266,10 +266,14 @@ pub(super) fn shown(shard: &Path, entry: &str) -> PathBuf {
 }
 
 /// What the archive says of a header, without the bytes of the header that it may quote.
-fn told(error: &io::Error) -> String {
+fn summary(error: &io::Error) -> String {
     let error = error.to_string();
-    let told = error.split(" when getting ").next().unwrap_or_default();
-    told.chars().filter(|c| !c.is_control()).take(80).collect()
+    let message = error.split(" when getting ").next().unwrap_or_default();
+    message
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(80)
+        .collect()
 }
 
 /// What an entry is.

@@ -14,7 +14,7 @@ use super::{
 /// A tokenizer, and what was taken from where.
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Opened {
+pub struct LoadedTokenizer {
     /// The tokenizer, which pads and cleans as the files say.
     pub tokenizer: Tokenizer,
     /// The file that holds the vocabulary.
@@ -45,7 +45,7 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Names the file and the key of what is not understood or cannot be.
-    pub fn from_files(files: &TokenizerFiles) -> Result<Opened, TokenizerError> {
+    pub fn from_files(files: &TokenizerFiles) -> Result<LoadedTokenizer, TokenizerError> {
         let config = Config::read(files)?;
         let mut draft = draft(files, &config)?;
         if let Some(dropout) = draft.file["model"]["dropout"]
@@ -111,7 +111,7 @@ impl Tokenizer {
         if let Some((length, file)) = config.max_length {
             note("model_max_length", length.to_string(), file);
         }
-        Ok(Opened {
+        Ok(LoadedTokenizer {
             tokenizer,
             vocabulary_from: draft.from,
             max_length: config.max_length.map(|(length, _)| length),
@@ -257,8 +257,8 @@ fn as_class(mut file: Value, config: &Config) -> Result<Draft, TokenizerError> {
                 .class_name
                 .as_ref()
                 .map_or("the class", |(name, _)| name);
-            let told = format!("that of {class}, not that of tokenizer.json");
-            notes.push((part.to_string(), told, config.class_from()));
+            let value = format!("that of {class}, not that of tokenizer.json");
+            notes.push((part.to_string(), value, config.class_from()));
         }
     }
     Ok(Draft {

@@ -45,7 +45,7 @@ pub use batch::{Padding, TokenBatch};
 pub use cleaning::Cleaning;
 pub use error::TokenizerError;
 pub use export::Exported;
-pub use files::Opened;
+pub use files::LoadedTokenizer;
 pub use folder::TokenizerFiles;
 pub use wordpiece::WordPieceConfig;
 

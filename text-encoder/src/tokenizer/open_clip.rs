@@ -3,7 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Cleaning, Opened, Tokenizer, TokenizerError, TokenizerFiles, cache::Pipeline, config::key,
+    Cleaning, LoadedTokenizer, Tokenizer, TokenizerError, TokenizerFiles, cache::Pipeline,
+    config::key,
 };
 
 const CONFIG: &str = "open_clip_config.json";
@@ -25,7 +26,7 @@ impl Tokenizer {
     pub fn from_open_clip(
         text_cfg: &Value,
         files: &TokenizerFiles,
-    ) -> Result<Opened, TokenizerError> {
+    ) -> Result<LoadedTokenizer, TokenizerError> {
         let kwargs = kwargs(text_cfg)?;
         let name = text_cfg["hf_tokenizer_name"].as_str().unwrap_or_default();
         if !name.is_empty() && !files.has_vocabulary() {

@@ -23,7 +23,7 @@ use crate::{
     outputs,
     recipe::{self, Overrides},
     say::{say, tell},
-    task::{Built, Contrastive, Opened, Task, contrastive::retrieval::Evaluator},
+    task::{Built, Contrastive, OpenedModel, Task, contrastive::retrieval::Evaluator},
 };
 
 /// Options of `embed`.
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &EmbedArgs, device: &Device) -> anyhow::Result<()> {
         train: vec![args.data.clone()],
         val: Vec::new(),
     };
-    let mut opened = Opened::find(&args.run, &overrides)?;
+    let mut opened = OpenedModel::find(&args.run, &overrides)?;
     let kind = opened.recipe.task.name();
     ensure!(
         opened.recipe.task == recipe::Task::Contrastive,
@@ -64,9 +64,12 @@ pub(crate) fn run(args: &EmbedArgs, device: &Device) -> anyhow::Result<()> {
         args.run.display()
     );
     let Built {
-        task, model, told, ..
+        task,
+        model,
+        log_lines,
+        ..
     } = opened.build::<Contrastive>(device)?;
-    told.iter().for_each(tell);
+    log_lines.iter().for_each(tell);
     let evaluator = task.evaluator(&model, None);
     let recipe = &opened.recipe;
     let opened = sources::open(&recipe.data.train, recipe, Contrastive::open)?;

@@ -9,7 +9,7 @@ use clap::Args;
 use crate::{
     recipe::Overrides,
     say::{say, tell},
-    task::{Opened, Task, WithTask, with_task},
+    task::{OpenedModel, Task, WithTask, with_task},
 };
 
 /// Options of `eval`.
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &EvalArgs, device: &Device) -> anyhow::Result<()> {
         val,
         ..Overrides::default()
     };
-    let opened = Opened::find(&run, &overrides)?;
+    let opened = OpenedModel::find(&run, &overrides)?;
     ensure!(
         !opened.recipe.data.val.is_empty(),
         "{}: says nothing of what to evaluate on; add --val SOURCE",
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &EvalArgs, device: &Device) -> anyhow::Result<()> {
 }
 
 struct Evaluate<'a> {
-    opened: Opened,
+    opened: OpenedModel,
     device: &'a Device,
 }
 
@@ -71,7 +71,7 @@ impl WithTask for Evaluate<'_> {
 
     fn run<T: Task>(mut self) -> anyhow::Result<()> {
         let built = self.opened.build::<T>(self.device)?;
-        built.told.iter().for_each(tell);
+        built.log_lines.iter().for_each(tell);
         let validation = T::validation(&self.opened.recipe)?;
         for on in &validation {
             built.task.check(on.source.as_ref())?;

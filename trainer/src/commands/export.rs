@@ -14,7 +14,7 @@ use crate::{
     files::write,
     recipe::Overrides,
     say::{say, tell},
-    task::{Export, Format, Opened, Task, WithTask, with_task},
+    task::{Export, Format, OpenedModel, Task, WithTask, with_task},
 };
 
 /// Options of `export`.
@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
         train: vec![PathBuf::from("none")],
         ..Overrides::default()
     };
-    let opened = Opened::find(&args.run, &overrides)?;
+    let opened = OpenedModel::find(&args.run, &overrides)?;
     let task = opened.recipe.task.clone();
     let making = Making {
         args,
@@ -75,7 +75,7 @@ pub(crate) fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
 
 struct Making<'a> {
     args: &'a ExportArgs,
-    opened: Opened,
+    opened: OpenedModel,
     device: &'a Device,
 }
 
@@ -84,7 +84,7 @@ impl WithTask for Making<'_> {
 
     fn run<T: Task>(mut self) -> anyhow::Result<Export> {
         let built = self.opened.build::<T>(self.device)?;
-        built.told.iter().for_each(tell);
+        built.log_lines.iter().for_each(tell);
         let format = self.args.format;
         if let Some(export) = built.task.export(&built.model, format)? {
             return Ok(export);

@@ -165,9 +165,9 @@ impl Start<'_> {
             model,
             config,
             texts,
-            told,
+            log_lines,
         } = built;
-        told.iter().for_each(tell);
+        log_lines.iter().for_each(tell);
         for on in &data.validation {
             task.check(on.source.as_ref())?;
         }

@@ -19,7 +19,7 @@ pub(crate) struct Pictures {
     /// What is done.
     pub config: PreprocessorConfig,
     /// A line that says what comes from where.
-    pub told: String,
+    pub log_line: String,
 }
 
 impl Pictures {
@@ -75,8 +75,8 @@ impl Pictures {
                 format!("{} x {} pixels", size.width, size.height)
             })
         );
-        let told = format!("pictures: {config} ({from})");
-        Ok(Self { config, told })
+        let log_line = format!("pictures: {config} ({from})");
+        Ok(Self { config, log_line })
     }
 }
 

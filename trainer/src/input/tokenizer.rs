@@ -6,7 +6,7 @@ use anyhow::{Context, bail, ensure};
 use data::Source;
 use text_encoder::{
     TextConfig, TextPooling,
-    tokenizer::{Cleaning, Opened, Padding, Tokenizer, TokenizerError},
+    tokenizer::{Cleaning, LoadedTokenizer, Padding, Tokenizer, TokenizerError},
 };
 
 use super::{
@@ -28,7 +28,7 @@ pub(crate) struct Captions {
     /// The most tokens of a caption that its files name.
     pub max_length: Option<usize>,
     /// Lines that say what comes from where.
-    pub told: Vec<String>,
+    pub log_lines: Vec<String>,
 }
 
 impl Captions {
@@ -85,26 +85,27 @@ impl Captions {
     }
 
     fn plain(tokenizer: Tokenizer, from: String) -> Self {
-        let told = format!("captions: {} tokens ({from})", tokenizer.vocab_size());
+        let log_lines = format!("captions: {} tokens ({from})", tokenizer.vocab_size());
         Self {
             tokenizer,
             from,
             max_length: None,
-            told: vec![told],
+            log_lines: vec![log_lines],
         }
     }
 
-    fn opened(opened: Opened, folder: &Path) -> Self {
+    fn opened(opened: LoadedTokenizer, folder: &Path) -> Self {
         let from = folder.join(opened.vocabulary_from).display().to_string();
         let size = opened.tokenizer.vocab_size();
-        let mut told = vec![format!("captions: {size} tokens ({from})")];
+        let mut log_lines = vec![format!("captions: {size} tokens ({from})")];
         let notes = opened.notes.into_iter();
-        told.extend(notes.map(|(what, value, file)| format!("captions: {what}: {value} ({file})")));
+        log_lines
+            .extend(notes.map(|(what, value, file)| format!("captions: {what}: {value} ({file})")));
         Self {
             tokenizer: opened.tokenizer,
             from,
             max_length: opened.max_length,
-            told,
+            log_lines,
         }
     }
 
@@ -128,7 +129,7 @@ impl Captions {
         let cleaning = tokenizer.cleaning().name();
         let mut captions = Self::plain(tokenizer, path.display().to_string());
         captions.max_length = recipe.tokens.reading().context;
-        captions.told.push(format!(
+        captions.log_lines.push(format!(
             "captions: cleaning: {cleaning} (the recipe of {})",
             record.display()
         ));
@@ -163,7 +164,7 @@ impl Captions {
     fn overruled(mut self, reading: &Reading) -> anyhow::Result<Self> {
         if let Some(cleaning) = reading.cleaning {
             self.tokenizer = self.tokenizer.with_cleaning(cleaning);
-            self.told.push(format!(
+            self.log_lines.push(format!(
                 "captions: cleaning: {} (tokens.cleaning of the recipe)",
                 cleaning.name()
             ));
@@ -176,7 +177,7 @@ impl Captions {
                 )
             })?;
             self.tokenizer = self.tokenizer.with_pad_id(id);
-            self.told.push(format!(
+            self.log_lines.push(format!(
                 "captions: padded with {pad:?}, token {id} (tokens.pad of the recipe)"
             ));
         }

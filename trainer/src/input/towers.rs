@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::bail;
-use burn::tensor::Device;
+use burn::{module::Module, tensor::Device};
 use fusion::DualConfig;
 use text_encoder::{TextConfig, TextKeys, TextTransformer};
 use transformer::{Bindings, ConfigError, Section};
@@ -11,23 +11,92 @@ use vision_encoder::{VisionConfig, VisionKeys, VisionTransformer};
 
 use super::{folder::OPEN_CLIP, weights::WeightsFolder};
 
-/// A vision tower of a folder, without its projection.
-pub(crate) struct VisionTower {
+/// A tower of a folder, without its projection.
+pub(crate) struct FolderTower<C: TowerConfig> {
     /// Its sizes.
-    pub(crate) config: VisionConfig,
+    pub(crate) config: C,
     /// The folder.
     pub(crate) folder: WeightsFolder,
-    namings: Vec<VisionKeys>,
+    /// How its keys may be named.
+    namings: Vec<C::Naming>,
 }
 
-/// A text tower of a folder, without its projection.
-pub(crate) struct TextTower {
-    /// Its sizes.
-    pub(crate) config: TextConfig,
-    /// The folder.
-    pub(crate) folder: WeightsFolder,
-    /// Each with what stands before its keys.
-    namings: Vec<(TextKeys, &'static str)>,
+/// A vision tower of a folder.
+pub(crate) type VisionTower = FolderTower<VisionConfig>;
+/// A text tower of a folder.
+pub(crate) type TextTower = FolderTower<TextConfig>;
+
+/// The sizes of a tower that a folder may hold.
+pub(crate) trait TowerConfig: Sized {
+    /// How its keys may be named.
+    type Naming;
+    /// The tower itself.
+    type Tower: Module;
+
+    /// The sizes that the files of a folder say, and how their keys may be named.
+    fn read(folder: &WeightsFolder) -> anyhow::Result<(Self, Vec<Self::Naming>)>;
+
+    /// The same without a projection, with or without a tanh layer.
+    fn body(&self, pooler: bool) -> Self;
+
+    /// Whether it ends in a tanh layer.
+    fn has_pooler(&self) -> bool;
+
+    /// The name of each of its parameters.
+    fn bindings(&self, naming: &Self::Naming) -> Bindings;
+
+    /// A tower of these sizes.
+    fn init(&self, device: &Device) -> Self::Tower;
+
+    /// Takes the projection of `drawn`, and its tanh layer where `tower` has none.
+    fn complete(tower: Self::Tower, drawn: Self::Tower) -> Self::Tower;
+}
+
+impl<C: TowerConfig> FolderTower<C> {
+    /// Reads what the files of a folder, or of a run's newest record, say of their tower.
+    ///
+    /// # Errors
+    ///
+    /// Names the file and the key; if there is no such tower.
+    pub(crate) fn find(path: &Path) -> anyhow::Result<Self> {
+        Self::read(WeightsFolder::find(path)?)
+    }
+
+    /// As [`find`](Self::find), of a folder that was found.
+    ///
+    /// # Errors
+    ///
+    /// As [`find`](Self::find).
+    pub(crate) fn read(folder: WeightsFolder) -> anyhow::Result<Self> {
+        let (config, namings) = C::read(&folder)?;
+        Ok(Self {
+            config: config.body(config.has_pooler()),
+            folder,
+            namings,
+        })
+    }
+
+    /// A tower of the sizes `config` with the folder's weights; what it has beyond them, a tanh layer or a projection, is
+    /// that of `drawn`.
+    ///
+    /// # Errors
+    ///
+    /// Names the file and the key that is missing or of another shape.
+    pub(crate) fn load(
+        &self,
+        config: &C,
+        drawn: C::Tower,
+        device: &Device,
+        lines: &mut Vec<String>,
+    ) -> anyhow::Result<C::Tower> {
+        let body = config.body(self.config.has_pooler());
+        let namings = self.namings.iter();
+        let namings: Vec<Bindings> = namings
+            .map(|naming| body.bindings(naming).ignoring_others())
+            .collect();
+        let tower = self.folder.load(body.init(device), &namings, lines)?;
+        Ok(C::complete(tower, drawn))
+    }
 }
 
 /// What a folder's config may be of.
@@ -73,26 +142,15 @@ fn two(folder: &WeightsFolder) -> anyhow::Result<DualConfig> {
 /// The key of a tanh layer, without what stands in front of it.
 const POOLER: &str = "pooler.dense.weight";
 
-impl VisionTower {
-    /// Reads what the files of a folder, or of a run's newest record, say of their vision tower.
-    ///
-    /// # Errors
-    ///
-    /// Names the file and the key; if there is no vision tower.
-    pub(crate) fn find(path: &Path) -> anyhow::Result<Self> {
-        Self::read(WeightsFolder::find(path)?)
-    }
+impl TowerConfig for VisionConfig {
+    type Naming = VisionKeys;
+    type Tower = VisionTransformer;
 
-    /// As [`find`](Self::find), of a folder that was found.
-    ///
-    /// # Errors
-    ///
-    /// As [`find`](Self::find).
-    pub(crate) fn read(folder: WeightsFolder) -> anyhow::Result<Self> {
+    fn read(folder: &WeightsFolder) -> anyhow::Result<(Self, Vec<Self::Naming>)> {
         let root = |read: fn(&Section) -> Result<VisionConfig, ConfigError>| {
             folder.parse(|json| Section::root(json).and_then(|section| read(&section)))
         };
-        let (config, namings) = match kind(&folder) {
+        let (config, namings) = match kind(folder) {
             Kind::Vit => {
                 let pooler = folder.holds(POOLER)?;
                 let config = folder.parse(VisionConfig::from_hf_vit)?;
@@ -118,73 +176,50 @@ impl VisionTower {
                     VisionKeys::OpenClip,
                     VisionKeys::OpenClipTimm,
                 ];
-                (two(&folder)?.vision, namings)
+                (two(folder)?.vision, namings)
             }
             Kind::Bert | Kind::ClipText => bail!(
                 "{}: holds a text tower; name a folder with a vision tower",
                 folder.path.display()
             ),
         };
-        let config = VisionConfig {
-            d_output: None,
-            output_bias: false,
-            ..config
-        };
-        Ok(Self {
-            config,
-            folder,
-            namings,
-        })
+        Ok((config, namings))
     }
 
-    /// A tower of the sizes `config` with the folder's weights; what it has beyond them, a tanh layer or a projection, is
-    /// that of `drawn`.
-    ///
-    /// # Errors
-    ///
-    /// Names the file and the key that is missing or of another shape.
-    pub(crate) fn load(
-        &self,
-        config: &VisionConfig,
-        drawn: VisionTransformer,
-        device: &Device,
-        told: &mut Vec<String>,
-    ) -> anyhow::Result<VisionTransformer> {
-        let body = VisionConfig {
-            pooler: self.config.pooler,
+    fn body(&self, pooler: bool) -> Self {
+        Self {
+            pooler,
             d_output: None,
-            ..config.clone()
-        };
-        let namings = self.namings.iter();
-        let namings: Vec<Bindings> = namings
-            .map(|keys| body.bindings(*keys).ignoring_others())
-            .collect();
-        let mut tower = self.folder.load(body.init(device), &namings, told)?;
-        tower.head.projection = drawn.head.projection;
-        if tower.head.pooler.is_none() {
-            tower.head.pooler = drawn.head.pooler;
+            output_bias: false,
+            ..self.clone()
         }
-        Ok(tower)
+    }
+
+    fn has_pooler(&self) -> bool {
+        self.pooler
+    }
+
+    fn bindings(&self, keys: &Self::Naming) -> Bindings {
+        self.bindings(*keys)
+    }
+
+    fn init(&self, device: &Device) -> Self::Tower {
+        self.init(device)
+    }
+
+    fn complete(mut tower: Self::Tower, drawn: Self::Tower) -> Self::Tower {
+        tower.head.projection = drawn.head.projection;
+        tower.head.pooler = tower.head.pooler.or(drawn.head.pooler);
+        tower
     }
 }
 
-impl TextTower {
-    /// Reads what the files of a folder, or of a run's newest record, say of their text tower.
-    ///
-    /// # Errors
-    ///
-    /// Names the file and the key; if there is no text tower.
-    pub(crate) fn find(path: &Path) -> anyhow::Result<Self> {
-        Self::read(WeightsFolder::find(path)?)
-    }
+impl TowerConfig for TextConfig {
+    type Naming = (TextKeys, &'static str);
+    type Tower = TextTransformer;
 
-    /// As [`find`](Self::find), of a folder that was found.
-    ///
-    /// # Errors
-    ///
-    /// As [`find`](Self::find).
-    pub(crate) fn read(folder: WeightsFolder) -> anyhow::Result<Self> {
-        let (config, namings) = match kind(&folder) {
+    fn read(folder: &WeightsFolder) -> anyhow::Result<(Self, Vec<Self::Naming>)> {
+        let (config, namings) = match kind(folder) {
             Kind::Bert => {
                 let pooler = folder.holds(POOLER)?;
                 let config = folder.parse(TextConfig::from_hf_bert)?;
@@ -205,52 +240,40 @@ impl TextTower {
                     TextKeys::OpenClipCustom,
                 ];
                 let namings = keys.map(|keys| (keys, "")).to_vec();
-                (two(&folder)?.text, namings)
+                (two(folder)?.text, namings)
             }
             Kind::Vit | Kind::Timm | Kind::ClipVision | Kind::SiglipVision => bail!(
                 "{}: holds a vision tower; name a folder with a text tower",
                 folder.path.display()
             ),
         };
-        let config = TextConfig {
-            d_output: None,
-            output_bias: false,
-            ..config
-        };
-        Ok(Self {
-            config,
-            folder,
-            namings,
-        })
+        Ok((config, namings))
     }
 
-    /// A tower of the sizes `config` with the folder's weights; what it has beyond them, a tanh layer or a projection, is
-    /// that of `drawn`.
-    ///
-    /// # Errors
-    ///
-    /// Names the file and the key that is missing or of another shape.
-    pub(crate) fn load(
-        &self,
-        config: &TextConfig,
-        drawn: TextTransformer,
-        device: &Device,
-        told: &mut Vec<String>,
-    ) -> anyhow::Result<TextTransformer> {
-        let body = TextConfig {
-            pooler: self.config.pooler,
+    fn body(&self, pooler: bool) -> Self {
+        Self {
+            pooler,
             d_output: None,
-            ..config.clone()
-        };
-        let namings = self.namings.iter();
-        let namings: Vec<Bindings> = namings
-            .map(|(keys, prefix)| body.bindings(*keys).prefix_keys(prefix).ignoring_others())
-            .collect();
-        let mut tower = self.folder.load(body.init(device), &namings, told)?;
-        tower.head.projection = drawn.head.projection;
-        if tower.head.pooler.is_none() {
-            tower.head.pooler = drawn.head.pooler;
+            output_bias: false,
+            ..self.clone()
         }
-        Ok(tower)
+    }
+
+    fn has_pooler(&self) -> bool {
+        self.pooler
+    }
+
+    fn bindings(&self, (keys, prefix): &Self::Naming) -> Bindings {
+        self.bindings(*keys).prefix_keys(prefix)
+    }
+
+    fn init(&self, device: &Device) -> Self::Tower {
+        self.init(device)
+    }
+
+    fn complete(mut tower: Self::Tower, drawn: Self::Tower) -> Self::Tower {
+        tower.head.projection = drawn.head.projection;
+        tower.head.pooler = tower.head.pooler.or(drawn.head.pooler);
+        tower
     }
 }

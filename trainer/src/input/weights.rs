@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use burn::module::Module;
 use serde_json::Value;
-use text_encoder::tokenizer::{Opened, Tokenizer, TokenizerFiles};
+use text_encoder::tokenizer::{LoadedTokenizer, Tokenizer, TokenizerFiles};
 use transformer::Bindings;
 use vision_encoder::image::PreprocessorConfig;
 
@@ -154,12 +154,12 @@ impl WeightsFolder {
         &self,
         module: M,
         namings: &[Bindings],
-        told: &mut Vec<String>,
+        log_lines: &mut Vec<String>,
     ) -> anyhow::Result<M> {
         let names = self.file.weights_names();
         let loaded = weight_file::load(&self.path, names, module, namings)?;
         let path = loaded.path.display();
-        told.extend(
+        log_lines.extend(
             loaded
                 .notes
                 .iter()
@@ -218,7 +218,7 @@ impl WeightsFolder {
     /// # Errors
     ///
     /// If there is none, or a file of it is not understood: names the file and the key.
-    pub(crate) fn tokenizer(&self) -> anyhow::Result<Opened> {
+    pub(crate) fn tokenizer(&self) -> anyhow::Result<LoadedTokenizer> {
         let shown = self.path.display();
         let mut files = tokenizer_files(&self.path)?;
         files.model_type = self.model_type().map(str::to_owned);

@@ -6,21 +6,21 @@ impl Recipe {
     /// Fits the batch and the warmup to so many training samples, unless the user set them; says what was chosen, a line
     /// for each. A cooldown is always the user's: it has no default, and nothing that came with the program has one.
     pub fn fit(&mut self, said: &Said, samples: usize) -> Vec<String> {
-        let mut told = Vec::new();
-        self.fit_batch(said, samples, &mut told);
+        let mut log_lines = Vec::new();
+        self.fit_batch(said, samples, &mut log_lines);
         let Some(steps) = self.length(samples) else {
-            return told;
+            return log_lines;
         };
         let train = &mut self.train;
         if train.warmup > steps / 2 && !said.says("train.warmup") {
             let fitting = (steps / 10).max(1);
             if fitting < train.warmup {
                 let because = format!("the run has {steps} steps");
-                told.push(line("train.warmup", fitting, train.warmup, &because));
+                log_lines.push(line("train.warmup", fitting, train.warmup, &because));
                 train.warmup = fitting;
             }
         }
-        told
+        log_lines
     }
 
     /// Takes over from the recipe of a run what that run found out, where the user says nothing of it: what was fitted to
@@ -49,7 +49,7 @@ impl Recipe {
         });
     }
 
-    fn fit_batch(&mut self, said: &Said, samples: usize, told: &mut Vec<String>) {
+    fn fit_batch(&mut self, said: &Said, samples: usize, log_lines: &mut Vec<String>) {
         let train = &mut self.train;
         if train.batch <= samples || said.says("train.batch") {
             return;
@@ -64,7 +64,7 @@ impl Recipe {
             return;
         }
         let because = format!("there are {samples} training samples");
-        told.push(line("train.batch", batch, train.batch, &because));
+        log_lines.push(line("train.batch", batch, train.batch, &because));
         train.batch = batch;
         if !batch.is_multiple_of(micro) {
             train.micro_batch = None;

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use transformer::{Activation, Locked};
+use transformer::{Activation, Locked, TowerSizes};
 
 use super::path::RecipePath;
 
@@ -194,17 +194,25 @@ pub struct Text {
 }
 
 impl Vision {
-    /// The width inside an MLP.
-    pub fn d_hidden(&self) -> usize {
-        (self.d_model as f64 * self.mlp_ratio) as usize
+    /// Takes over what this says of the blocks.
+    pub fn apply(&self, sizes: &mut TowerSizes) {
+        sizes.n_heads = self.n_heads;
+        sizes.d_hidden = d_hidden(self.d_model, self.mlp_ratio);
+        sizes.activation = self.act;
     }
 }
 
 impl Text {
-    /// The width inside an MLP.
-    pub fn d_hidden(&self) -> usize {
-        (self.d_model as f64 * self.mlp_ratio) as usize
+    /// Takes over what this says of the blocks.
+    pub fn apply(&self, sizes: &mut TowerSizes) {
+        sizes.n_heads = self.n_heads;
+        sizes.d_hidden = d_hidden(self.d_model, self.mlp_ratio);
+        sizes.activation = self.act;
     }
+}
+
+fn d_hidden(d_model: usize, mlp_ratio: f64) -> usize {
+    (d_model as f64 * mlp_ratio) as usize
 }
 
 /// What ViT and CLIP have.

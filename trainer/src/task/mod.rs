@@ -152,7 +152,7 @@ pub(crate) struct Built<T: Task> {
     /// Small files of a run and of each of its records, by name.
     pub(crate) texts: Vec<(&'static str, String)>,
     /// Lines that say what comes from where.
-    pub(crate) told: Vec<String>,
+    pub(crate) log_lines: Vec<String>,
 }
 
 /// What a step gives.
@@ -279,13 +279,13 @@ pub(crate) fn with_task<W: WithTask>(task: &recipe::Task, with: W) -> W::Output 
 }
 
 /// A run or a folder of weights that is used without a training step: the one place that opens them.
-pub(crate) struct Opened {
+pub(crate) struct OpenedModel {
     /// The run's recipe, or one that says what the folder says of itself.
     pub(crate) recipe: Recipe,
     folder: Folder,
 }
 
-impl Opened {
+impl OpenedModel {
     /// Finds out what a folder holds.
     ///
     /// # Errors

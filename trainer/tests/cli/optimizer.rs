@@ -124,8 +124,8 @@ fn a_step_without_finite_gradients_ends_the_run_or_is_skipped_and_told() {
     let output = folder.run(&skips);
     assert!(output.status.success(), "{}", text(&output));
     for step in 2..=4 {
-        let told = format!("step {step} was skipped: the loss is NaN");
-        assert!(text(&output).contains(&told), "{}", text(&output));
+        let skipped = format!("step {step} was skipped: the loss is NaN");
+        assert!(text(&output).contains(&skipped), "{}", text(&output));
     }
     let run = folder.path("runs/small-2");
     let skipped = metrics(&run).into_iter();

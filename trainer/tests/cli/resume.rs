@@ -228,8 +228,8 @@ fn a_changed_recipe_is_refused_unless_told_otherwise() {
     let free = folder.run(&resume(&["--set", "run.keep_last=5"]));
     assert!(free.status.success(), "{}", text(&free));
     fs::remove_dir_all(record(&run, 6)).unwrap();
-    let told = folder.run(&resume(&["--set", "train.lr=0.1", "--allow-changes"]));
-    assert!(told.status.success(), "{}", text(&told));
+    let output = folder.run(&resume(&["--set", "train.lr=0.1", "--allow-changes"]));
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 #[test]

@@ -272,8 +272,8 @@ fn another_family_is_refused_with_the_right_one() {
     )
     .unwrap();
     refuses(&folder, &["model.family", "siglip"]);
-    let told = folder.run(&["train", "recipe.toml", "--set", "model.family=siglip"]);
-    assert!(told.status.success(), "{}", text(&told));
+    let output = folder.run(&["train", "recipe.toml", "--set", "model.family=siglip"]);
+    assert!(output.status.success(), "{}", text(&output));
 }
 
 #[test]

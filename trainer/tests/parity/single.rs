@@ -217,12 +217,12 @@ pub(crate) struct MaskedBert {
 impl MaskedBert {
     pub(crate) fn open(folder: &std::path::Path) -> Self {
         let config = TextConfig::from_hf_bert(&json_file(&folder.join("config.json"))).unwrap();
-        let config = TextConfig {
+        let mut config = TextConfig {
             pooler: false,
-            dropout: 0.0,
-            attention_dropout: 0.0,
             ..config
         };
+        config.sizes.dropout = 0.0;
+        config.sizes.attention_dropout = 0.0;
         let bindings = config.mlm_bindings();
         let weights = weights_file(&folder.join("model.safetensors")).rename(modern_bert_names);
         let model = MaskedLanguageModel::new(&config, &device());

@@ -2,12 +2,14 @@
 
 mod open_clip;
 mod section;
+mod tower;
 
 use std::ops::RangeInclusive;
 
 use crate::BlockConfig;
 
 pub use section::{Section, hf_activation};
+pub use tower::TowerSizes;
 
 /// Why a config cannot be used. The caller adds the file's name.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

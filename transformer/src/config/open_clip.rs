@@ -1,7 +1,21 @@
 //! What both towers of an open_clip config have in common.
 
-use super::{ConfigError, Section};
+use super::{ConfigError, Section, TowerSizes};
 use crate::Activation;
+
+impl TowerSizes {
+    /// Takes over what both towers of an open_clip config say alike: activation, epsilon and the width inside the MLPs.
+    ///
+    /// # Errors
+    ///
+    /// Names the key that is at fault.
+    pub fn read_open_clip(&mut self, json: &Section, quick_gelu: bool) -> Result<(), ConfigError> {
+        self.d_hidden = json.hidden("mlp_ratio", 4.0, self.d_model)?;
+        self.activation = json.open_clip_activation(quick_gelu)?;
+        self.norm_epsilon = json.open_clip_epsilon()?;
+        Ok(())
+    }
+}
 
 impl Section<'_> {
     /// The activation of an open_clip tower: `quick_gelu` is the model's, `act_kwargs` the tower's.

@@ -7,7 +7,9 @@ use burn::{
     tensor::{Tensor, TensorData},
 };
 
-use super::{Binding, Bindings, Stored, TensorSource, WeightsError, naming::Naming, transposed};
+use super::{
+    Binding, Bindings, ElementType, TensorSource, WeightsError, naming::Naming, transposed,
+};
 
 /// A module with its parameters, and what a person should know of them.
 #[derive(Debug)]
@@ -136,7 +138,7 @@ impl Loader<'_> {
             .ok_or_else(|| WeightsError::Missing {
                 keys: vec![key.to_string()],
             })?;
-        if let Stored::Other(found) = entry.stored {
+        if let ElementType::Other(found) = entry.element_type {
             let key = key.to_string();
             return Err(WeightsError::Type { key, found });
         }

@@ -17,7 +17,7 @@ use safetensors::{Dtype, SafeTensors};
 pub use binding::{Binding, Bindings, Layout};
 pub use load::{Loaded, check_keys, load, load_from};
 pub use save::{save, save_gradients};
-pub use source::{Entry, Stored, TensorSource};
+pub use source::{ElementType, Entry, TensorSource};
 
 /// Why weights do not fit a model. The caller adds the file's name.
 #[derive(Debug, thiserror::Error)]

@@ -6,14 +6,14 @@ use super::{Weights, WeightsError};
 
 /// The type of a tensor on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stored {
+pub enum ElementType {
     /// Floating-point numbers that a weight may be of.
     Float,
     /// Something else, by its name in the file.
     Other(String),
 }
 
-impl Stored {
+impl ElementType {
     /// The types of a framework's tensors that a weight may be of: float64, float32, float16 and bfloat16.
     pub fn of(dtype: DType) -> Self {
         match dtype {
@@ -29,7 +29,7 @@ pub struct Entry {
     /// Extents, outermost first.
     pub shape: Vec<usize>,
     /// The type of its elements.
-    pub stored: Stored,
+    pub element_type: ElementType,
 }
 
 /// Tensors by their key on disk, in memory or in files that are open.
@@ -57,7 +57,7 @@ impl TensorSource for Weights {
         let data = self.get(key)?;
         Some(Entry {
             shape: data.shape().iter().copied().collect(),
-            stored: Stored::of(data.dtype()),
+            element_type: ElementType::of(data.dtype()),
         })
     }
 

@@ -96,7 +96,7 @@ fn fault(package: &Package) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn told(name: &str, licence: Option<&str>) -> Option<String> {
+    fn refusal(name: &str, licence: Option<&str>) -> Option<String> {
         fault(&Package {
             name: name.to_owned(),
             version: "1.2.3".to_owned(),
@@ -113,13 +113,13 @@ mod tests {
             "(MIT OR Apache-2.0) AND Unicode-3.0",
             "Apache-2.0 WITH LLVM-exception",
         ] {
-            assert_eq!(told("a", Some(licence)), None, "{licence}");
+            assert_eq!(refusal("a", Some(licence)), None, "{licence}");
         }
         for licence in ["GPL-3.0-only", "MIT AND GPL-3.0-only", "AGPL-3.0-or-later"] {
-            let told = told("a", Some(licence)).unwrap();
+            let refusal = refusal("a", Some(licence)).unwrap();
             assert!(
-                told.starts_with(&format!("`a` 1.2.3 is under `{licence}`")),
-                "{told}"
+                refusal.starts_with(&format!("`a` 1.2.3 is under `{licence}`")),
+                "{refusal}"
             );
         }
     }
@@ -127,14 +127,14 @@ mod tests {
     #[test]
     fn what_is_banned_or_says_nothing_is_told() {
         assert!(
-            told("openssl-sys", Some("MIT"))
+            refusal("openssl-sys", Some("MIT"))
                 .unwrap()
                 .contains("must not be used")
         );
-        assert!(told("a", None).unwrap().contains("names no licence"));
-        assert_eq!(told("cfg_block", None), None);
+        assert!(refusal("a", None).unwrap().contains("names no licence"));
+        assert_eq!(refusal("cfg_block", None), None);
         assert!(
-            told("a", Some("mine"))
+            refusal("a", Some("mine"))
                 .unwrap()
                 .contains("no licence expression")
         );

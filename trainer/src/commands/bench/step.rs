@@ -84,7 +84,6 @@ pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
 pub(super) fn classify(args: &BenchArgs, device: &Device) -> Map<String, Value> {
     const CLASSES: usize = 1000;
     let config = VisionConfig {
-        n_heads: 6,
         d_output: Some(CLASSES),
         ..VisionConfig::vit(224, 16, 384, 12)
     };
@@ -105,7 +104,6 @@ pub(super) fn classify(args: &BenchArgs, device: &Device) -> Map<String, Value> 
 pub(super) fn mlm(args: &BenchArgs, device: &Device) -> Map<String, Value> {
     const TOKENS: usize = 32;
     let config = TextConfig {
-        n_heads: 6,
         pooler: false,
         ..TextConfig::bert(30522, 512, 384, 12)
     };

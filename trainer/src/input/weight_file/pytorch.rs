@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use burn::tensor::{DType, TensorData};
 use pytorch_reader::{DType as Type, PytorchReader, Tensor};
-use transformer::{Entry, Stored};
+use transformer::{ElementType, Entry};
 
 /// Keys under which checkpoints of a training keep their weights, first to last.
 pub(super) const NESTED: [&str; 6] = [
@@ -42,9 +42,9 @@ pub(super) fn entries(
     let entry = |(key, tensor): (String, Tensor)| {
         let entry = Entry {
             shape: tensor.shape().to_vec(),
-            stored: match float(tensor.dtype()) {
-                Some(dtype) => Stored::of(dtype),
-                None => Stored::Other(format!("{:?}", tensor.dtype())),
+            element_type: match float(tensor.dtype()) {
+                Some(dtype) => ElementType::of(dtype),
+                None => ElementType::Other(format!("{:?}", tensor.dtype())),
             },
         };
         (key, entry, tensor)

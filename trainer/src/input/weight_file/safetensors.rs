@@ -5,7 +5,7 @@ use std::{fs::File, io::Read, os::unix::fs::FileExt, path::Path};
 use anyhow::{Context, bail, ensure};
 use burn::tensor::{DType, TensorData};
 use safetensors::{Dtype, tensor::Metadata};
-use transformer::{Entry, Stored};
+use transformer::{ElementType, Entry};
 
 /// The longest header that the format allows, in bytes.
 const LONGEST_HEADER: u64 = 100_000_000;
@@ -53,9 +53,9 @@ pub(super) fn entries(path: &Path, file: &mut File) -> anyhow::Result<Vec<(Strin
         let dtype = float(info.dtype);
         let entry = Entry {
             shape: info.shape.clone(),
-            stored: match dtype {
-                Some(dtype) => Stored::of(dtype),
-                None => Stored::Other(format!("{:?}", info.dtype)),
+            element_type: match dtype {
+                Some(dtype) => ElementType::of(dtype),
+                None => ElementType::Other(format!("{:?}", info.dtype)),
             },
         };
         let place = Place {

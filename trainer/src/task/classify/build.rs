@@ -27,7 +27,7 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
         memory,
         device,
     } = plan;
-    let mut told = Vec::new();
+    let mut log_lines = Vec::new();
     let tower = match from {
         From::Recipe(_) => match recipe.model.vision_start() {
             Some(Start::Pretrained(folder)) => Some(VisionTower::find(folder.as_path())?),
@@ -55,7 +55,7 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
         (From::Recipe(_), None) => None,
     };
     let pictures = Pictures::resolve(recipe, brought, Preprocessing::Vit, side)?;
-    told.push(pictures.told);
+    log_lines.push(pictures.log_line);
     let (file, keys) = config_file(&config, tower.as_ref(), &classes)?;
     let model = match &tower {
         None => drawn(recipe.seed, device, |device| config.init(device)),
@@ -64,16 +64,16 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
             let namings = [config.bindings(keys)];
             tower
                 .folder
-                .load(config.init(device), &namings, &mut told)?
+                .load(config.init(device), &namings, &mut log_lines)?
         }
         Some(tower) => {
             let model = drawn(recipe.seed, device, |device| config.init(device));
-            told.push(format!(
+            log_lines.push(format!(
                 "classes: {} that {} does not name, in this order; their classifier is new",
                 classes.len(),
                 tower.folder.path.display()
             ));
-            tower.load(&config, model, device, &mut told)?
+            tower.load(&config, model, device, &mut log_lines)?
         }
     };
     let images = ImageReader::new(recipe, &pictures.config, side)?;
@@ -85,7 +85,7 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
         model: locked(model, recipe),
         config: file,
         texts,
-        told,
+        log_lines,
         task: Classify {
             settings: settings(recipe).clone(),
             recipe: recipe.clone(),
@@ -152,26 +152,22 @@ fn trained_as(
             pooler: false,
             ..tower.config.clone()
         },
-        (None, Some(sizes)) => VisionConfig {
-            n_heads: sizes.n_heads,
-            d_hidden: sizes.d_hidden(),
-            activation: sizes.act,
-            ..VisionConfig::vit(
-                sizes.image_size,
-                sizes.patch_size,
-                sizes.d_model,
-                sizes.n_layers,
-            )
-        },
+        (None, Some(sizes)) => {
+            let (d_model, n_layers) = (sizes.d_model, sizes.n_layers);
+            let mut config =
+                VisionConfig::vit(sizes.image_size, sizes.patch_size, d_model, n_layers);
+            sizes.apply(&mut config.sizes);
+            config
+        }
         (None, None) => anyhow::bail!("recipe {}: `model.vision` is missing", recipe.name),
     };
-    let config = VisionConfig {
+    let mut config = VisionConfig {
         d_output: Some(classes),
         output_bias: true,
-        dropout: recipe.train.dropout,
         patch_dropout: recipe.train.patch_dropout,
         ..sizes
     };
+    config.sizes.dropout = recipe.train.dropout;
     Ok(config.checked()?)
 }
 

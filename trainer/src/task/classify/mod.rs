@@ -135,7 +135,7 @@ impl Task for Classify {
         for on in on {
             let accuracy = self.accuracy(model, on.source.as_ref(), stop)?;
             found.score = found.score.or(Some(accuracy.top[0]));
-            found.said.push(accuracy.told());
+            found.said.push(accuracy.summary());
             let line = [("accuracy".to_owned(), accuracy.json())];
             found.lines.push(line.into_iter().collect());
         }
@@ -181,7 +181,7 @@ struct Accuracy {
 }
 
 impl Accuracy {
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         let chance = |k: usize| 100.0 * k.min(self.classes) as f64 / self.classes as f64;
         let skipped = match self.skipped {
             0 => String::new(),

@@ -52,11 +52,11 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Contrastive>> {
         memory,
         device,
     } = plan;
-    let (parts, told) = match from {
+    let (parts, log_lines) = match from {
         From::Recipe(captions) => Parts::of_recipe(recipe, captions, memory)?,
         From::Record(record) => (Parts::of_record(recipe, record)?, Vec::new()),
     };
-    parts.built(recipe, told, device)
+    parts.built(recipe, log_lines, device)
 }
 
 impl Parts {
@@ -110,8 +110,8 @@ impl Parts {
             .tokens
             .clone()
             .with_reading(captions.reading(context));
-        let mut told = vec![pictures.told];
-        told.append(&mut captions.told);
+        let mut log_lines = vec![pictures.log_line];
+        log_lines.append(&mut captions.log_lines);
         let (file, keys) = match file {
             Some(file) => file,
             None => config_file(&config)?,
@@ -125,7 +125,7 @@ impl Parts {
             context,
             weights,
         };
-        Ok((parts, told))
+        Ok((parts, log_lines))
     }
 
     /// What a record holds, under its recipe.
@@ -153,7 +153,7 @@ impl Parts {
     fn built(
         self,
         recipe: &Recipe,
-        mut told: Vec<String>,
+        mut log_lines: Vec<String>,
         device: &Device,
     ) -> anyhow::Result<Built<Contrastive>> {
         let Self {
@@ -168,16 +168,17 @@ impl Parts {
         let model = match weights {
             Weights::Whole(folder) => {
                 let namings = namings(&config, keys);
-                folder.load(config.init(device), &namings, &mut told)?
+                folder.load(config.init(device), &namings, &mut log_lines)?
             }
             Weights::Drawn(vision, text) => {
                 let init = |device: &Device| config.init(device);
                 let mut model: Model = drawn(recipe.seed, device, init);
                 if let Some(tower) = vision {
-                    model.vision = tower.load(&config.vision, model.vision, device, &mut told)?;
+                    model.vision =
+                        tower.load(&config.vision, model.vision, device, &mut log_lines)?;
                 }
                 if let Some(tower) = text {
-                    model.text = tower.load(&config.text, model.text, device, &mut told)?;
+                    model.text = tower.load(&config.text, model.text, device, &mut log_lines)?;
                 }
                 model
             }
@@ -195,7 +196,7 @@ impl Parts {
                 (TOKENIZER, json),
                 (PREPROCESSING, serde_json::to_string_pretty(&preprocessing)?),
             ],
-            told,
+            log_lines,
             task: Contrastive {
                 recipe: recipe.clone(),
                 config,

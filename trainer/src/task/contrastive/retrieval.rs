@@ -44,7 +44,7 @@ pub(crate) struct Ties {
 
 impl Ties {
     /// As the end of a line; nothing where there are none.
-    fn told(self) -> String {
+    fn summary(self) -> String {
         let (images, texts) = (self.image_to_text, self.text_to_image);
         if images + texts == 0 {
             return String::new();
@@ -330,7 +330,7 @@ pub(crate) fn table(results: &[Retrieval]) -> String {
                 0 => String::new(),
                 skipped => format!(", {skipped} pictures could not be read"),
             },
-            result.ties.told()
+            result.ties.summary()
         );
         out += "         image to text   text to image   chance\n";
         for recall in &result.recall {

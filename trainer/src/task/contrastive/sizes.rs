@@ -46,10 +46,10 @@ pub(super) fn sized(
     let (vision, text) = (vision.checked()?, text.checked()?);
     match family {
         Family::Clip => Ok(joined(vision, text, embed_dim)),
-        Family::Siglip if embed_dim != vision.d_model => bail!(
+        Family::Siglip if embed_dim != vision.sizes.d_model => bail!(
             "recipe {name}: `model.embed_dim` is {embed_dim}; SigLIP's features are as wide as its vision tower: set it to \
              {}",
-            vision.d_model
+            vision.sizes.d_model
         ),
         Family::Siglip => {
             let text = TextConfig {
@@ -78,17 +78,15 @@ fn vision_of(family: Family, sizes: &Vision) -> VisionConfig {
         Family::Clip => VisionConfig::clip,
         Family::Siglip => VisionConfig::siglip,
     };
-    VisionConfig {
-        n_heads: sizes.n_heads,
-        d_hidden: sizes.d_hidden(),
-        activation: activation(family, sizes.act),
-        ..base(
-            sizes.image_size,
-            sizes.patch_size,
-            sizes.d_model,
-            sizes.n_layers,
-        )
-    }
+    let mut config = base(
+        sizes.image_size,
+        sizes.patch_size,
+        sizes.d_model,
+        sizes.n_layers,
+    );
+    sizes.apply(&mut config.sizes);
+    config.sizes.activation = activation(family, sizes.act);
+    config
 }
 
 fn text_of(family: Family, sizes: &Text, vocab_size: usize) -> TextConfig {
@@ -96,12 +94,10 @@ fn text_of(family: Family, sizes: &Text, vocab_size: usize) -> TextConfig {
         Family::Clip => TextConfig::clip,
         Family::Siglip => TextConfig::siglip,
     };
-    TextConfig {
-        n_heads: sizes.n_heads,
-        d_hidden: sizes.d_hidden(),
-        activation: activation(family, sizes.act),
-        ..base(vocab_size, sizes.context, sizes.d_model, sizes.n_layers)
-    }
+    let mut config = base(vocab_size, sizes.context, sizes.d_model, sizes.n_layers);
+    sizes.apply(&mut config.sizes);
+    config.sizes.activation = activation(family, sizes.act);
+    config
 }
 
 type VisionSizes = fn(usize, usize, usize, usize) -> VisionConfig;
@@ -109,8 +105,8 @@ type TextSizes = fn(usize, usize, usize, usize) -> TextConfig;
 
 /// The sizes with what a recipe says of training alone.
 pub(super) fn trained_as(mut config: DualConfig, recipe: &Recipe) -> DualConfig {
-    config.vision.dropout = recipe.train.dropout;
-    config.text.dropout = recipe.train.dropout;
+    config.vision.sizes.dropout = recipe.train.dropout;
+    config.text.sizes.dropout = recipe.train.dropout;
     config.vision.patch_dropout = recipe.train.patch_dropout;
     config
 }

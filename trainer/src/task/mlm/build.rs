@@ -44,9 +44,9 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Mlm>> {
             .clone()
             .with_reading(captions.reading(context));
     }
-    let mut told = std::mem::take(&mut captions.told);
+    let mut log_lines = std::mem::take(&mut captions.log_lines);
     let masking = masking(recipe, &captions)?;
-    let model = model(recipe, &config, tower.as_ref(), device, &mut told)?;
+    let model = model(recipe, &config, tower.as_ref(), device, &mut log_lines)?;
     let json = config.to_hf_bert().context(
         "transformers' BERT has no model of this shape, so that nothing could read it again; start from a BERT's weights, \
          or from sizes",
@@ -57,7 +57,7 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Mlm>> {
         model: locked(model, recipe),
         config: ConfigFile { name: HF, json },
         texts: vec![(TOKENIZER, tokenizer)],
-        told,
+        log_lines,
         task: Mlm {
             recipe: recipe.clone(),
             inputs: Inputs {
@@ -97,18 +97,14 @@ fn trained_as(
 ) -> anyhow::Result<TextConfig> {
     let sizes = match (tower, &recipe.model.text) {
         (Some(tower), _) => tower.config.clone(),
-        (None, Some(sizes)) => TextConfig {
-            n_heads: sizes.n_heads,
-            d_hidden: sizes.d_hidden(),
-            activation: sizes.act,
-            padding_id: Some(tokenizer.pad_id() as usize),
-            ..TextConfig::bert(
-                tokenizer.max_id() as usize + 1,
-                sizes.context,
-                sizes.d_model,
-                sizes.n_layers,
-            )
-        },
+        (None, Some(sizes)) => {
+            let vocab_size = tokenizer.max_id() as usize + 1;
+            let (context, d_model, n_layers) = (sizes.context, sizes.d_model, sizes.n_layers);
+            let mut config = TextConfig::bert(vocab_size, context, d_model, n_layers);
+            sizes.apply(&mut config.sizes);
+            config.padding_id = Some(tokenizer.pad_id() as usize);
+            config
+        }
         (None, None) => anyhow::bail!("recipe {}: `model.text` is missing", recipe.name),
     };
     ensure!(
@@ -120,12 +116,12 @@ fn trained_as(
             .display()
             .to_string())
     );
-    let config = TextConfig {
+    let mut config = TextConfig {
         // It takes no part.
         pooler: false,
-        dropout: recipe.train.dropout,
         ..sizes
     };
+    config.sizes.dropout = recipe.train.dropout;
     Ok(config.checked()?)
 }
 
@@ -168,7 +164,7 @@ fn model(
     config: &TextConfig,
     tower: Option<&TextTower>,
     device: &Device,
-    told: &mut Vec<String>,
+    log_lines: &mut Vec<String>,
 ) -> anyhow::Result<MaskedLanguageModel> {
     let init = |device: &Device| MaskedLanguageModel::new(config, device);
     let Some(tower) = tower else {
@@ -177,14 +173,14 @@ fn model(
     if tower.folder.holds("cls.predictions.bias")? {
         // Whatever stands beside it, a pooler or the head that tells next sentences, is not read.
         let namings = [config.mlm_bindings().ignoring_others()];
-        return tower.folder.load(init(device), &namings, told);
+        return tower.folder.load(init(device), &namings, log_lines);
     }
     let mut model = drawn(recipe.seed, device, init);
-    told.push(format!(
+    log_lines.push(format!(
         "weights: {} has no head of masked words; it is new",
         tower.folder.path.display()
     ));
-    model.bert = tower.load(config, model.bert, device, told)?;
+    model.bert = tower.load(config, model.bert, device, log_lines)?;
     Ok(model)
 }
 

@@ -76,7 +76,7 @@ impl Task for Mlm {
         for on in on {
             let words = self.words(model, on.source.as_ref(), stop)?;
             found.score = found.score.or(Some(-words.loss));
-            found.said.push(words.told());
+            found.said.push(words.summary());
             let line = [("masked_words".to_owned(), words.json())];
             found.lines.push(line.into_iter().collect());
         }
@@ -134,7 +134,7 @@ impl Words {
         self.loss.exp()
     }
 
-    fn told(&self) -> String {
+    fn summary(&self) -> String {
         format!(
             "{}: {} of {} hidden words of {} captions are right, {:.1} %; perplexity {:.2}",
             self.name,
