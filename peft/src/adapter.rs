@@ -1,88 +1,157 @@
-//! What may sit beside a linear map: a low-rank update in activation space.
+//! What every way to adapt a linear map has to say of itself.
 
-use burn::{
-    module::{Initializer, Module, Param},
-    tensor::{Device, Tensor},
-};
+use burn::{module::Param, tensor::Tensor};
+use checkpointing::{Gradients, Seed, is_trainable, product_flops};
+use precision::Format;
 
-use checkpointing::{Gradients, is_trainable, product_flops};
-use kernels::product;
+use crate::PeftError;
 
-/// A low-rank update `scale * (x A) B` with `scale = alpha / rank` (Hu et al. 2021).
-#[derive(Module, Debug)]
-pub struct Adapter {
-    /// `A`, `[d_input, rank]`.
-    pub down: Param<Tensor<2>>,
-    /// `B`, `[rank, d_output]`, zero at the start.
-    pub up: Param<Tensor<2>>,
-    scale: f64,
+/// The map `y = x W + b` that an adapter changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Base<'a> {
+    /// `W`, `[d_input, d_output]`.
+    pub weight: &'a Param<Tensor<2>>,
+    /// `b`, `[d_output]`.
+    pub bias: Option<&'a Param<Tensor<1>>>,
 }
 
-impl Adapter {
-    /// An adapter that changes nothing yet: `A` is drawn, `B` is zero.
-    pub fn new(d_input: usize, d_output: usize, rank: usize, alpha: f64, device: &Device) -> Self {
-        let bound = 1.0 / (d_input as f64).sqrt();
-        let down = Initializer::Uniform {
-            min: -bound,
-            max: bound,
-        };
-        Self {
-            down: down.init([d_input, rank], device),
-            up: Initializer::Zeros.init([rank, d_output], device),
-            scale: alpha / rank as f64,
-        }
+impl Base<'_> {
+    /// `[d_input, d_output]`.
+    pub fn sizes(&self) -> [usize; 2] {
+        self.weight.lazy_shape().dims()
     }
 
-    /// The update for `input`. Shapes: `[rows, d_input] -> [rows, d_output]`.
-    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        product(product(input, self.down.val()), self.up.val()) * self.scale
-    }
-
-    /// The cotangent of the input for the cotangent of the update.
-    pub(crate) fn pull_input(&self, cotangent: Tensor<2>) -> Tensor<2> {
-        let low = product(cotangent, self.up.val().transpose()) * self.scale;
-        product(low, self.down.val().transpose())
-    }
-
-    /// Adds the gradients of `A` and `B`.
-    pub(crate) fn pull_parameters(
-        &self,
-        input: Tensor<2>,
-        cotangent: Tensor<2>,
-        gradients: &mut Gradients,
-    ) {
-        let cotangent = cotangent * self.scale;
-        gradients.give(&self.up, || {
-            let low = product(input.clone(), self.down.val());
-            product(low.transpose(), cotangent.clone())
-        });
-        gradients.give(&self.down, || {
-            let low = product(cotangent.clone(), self.up.val().transpose());
-            product(input.transpose(), low)
-        });
-    }
-
+    /// Whether weight or bias trains.
     pub(crate) fn trains(&self) -> bool {
-        is_trainable(&self.down) || is_trainable(&self.up)
+        is_trainable(self.weight) || self.bias.is_some_and(is_trainable)
     }
 
-    /// Floating-point operations of one product with each matrix, of `rows` rows.
-    pub(crate) fn products(&self, rows: usize) -> [u64; 2] {
-        let [d_input, rank] = self.down.lazy_shape().dims();
-        let [_, d_output] = self.up.lazy_shape().dims();
-        [
-            product_flops([rows, d_input, rank]),
-            product_flops([rows, rank, d_output]),
-        ]
+    /// Floating-point operations of a product with the weight, of `rows` rows.
+    pub(crate) fn product_flops(&self, rows: usize) -> u64 {
+        let [d_input, d_output] = self.sizes();
+        product_flops([rows, d_input, d_output])
+    }
+}
+
+/// With what a map is recorded and pulled back: the same for both.
+#[derive(Clone, Copy, Debug)]
+pub struct LinearCall {
+    /// The dropout of adapters comes from it.
+    pub seed: Seed,
+    /// Whether the cotangent of the map's input is wanted.
+    pub wants_input: bool,
+    /// The number format of what is kept.
+    pub keep: Format,
+}
+
+/// How an adapter is pulled back.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// The seed of its dropout.
+    pub seed: Seed,
+    /// Whether the cotangent of the map's input is wanted.
+    pub input: bool,
+    /// Whether the cotangent of the output before the adapter is wanted.
+    pub output: bool,
+}
+
+/// What an adapter reads in its pullback.
+#[derive(Debug)]
+pub struct Reads {
+    /// The map's input, `[rows, d_input]`, given where [`Adapter::needs_input`] says so.
+    pub input: Option<Tensor<2>>,
+    /// The output before the adapter, `[rows, d_output]`, given where [`Adapter::needs_output`] says so.
+    pub output: Option<Tensor<2>>,
+}
+
+impl Reads {
+    /// The map's input.
+    ///
+    /// # Panics
+    ///
+    /// Panics without one.
+    pub(crate) fn input(&self) -> Tensor<2> {
+        self.input.clone().expect("the adapter reads the input")
     }
 
-    pub(crate) fn pull_flops(&self, rows: usize, wants_input: bool) -> u64 {
-        let [down, up] = self.products(rows);
-        let each = [
-            wants_input,
-            is_trainable(&self.up),
-            is_trainable(&self.down),
-        ];
-        each.into_iter().filter(|is_done| *is_done).count() as u64 * (down + up)
+    /// The output before the adapter.
+    ///
+    /// # Panics
+    ///
+    /// Panics without one.
+    pub(crate) fn output(&self) -> Tensor<2> {
+        self.output.clone().expect("the adapter reads the output")
     }
+}
+
+/// What an adapter gives back.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The cotangent of the output before the adapter, `[rows, d_output]`; anything where it was not wanted.
+    pub output: Tensor<2>,
+    /// What the adapter adds to the cotangent of the map's input, `[rows, d_input]`.
+    pub input: Option<Tensor<2>>,
+}
+
+/// One way to adapt a linear map without a gradient of the size of its weight.
+///
+/// It stands after the map, and after the adapters before it: it sees the map's input `x` and the output `y` so far.
+pub trait Adapter {
+    /// The output with the adapter. Shapes: `[rows, d_input]`, `[rows, d_output] -> [rows, d_output]`.
+    fn forward(&self, base: &Base<'_>, x: &Tensor<2>, y: Tensor<2>, seed: Seed) -> Tensor<2>;
+
+    /// The pullback of [`forward`](Self::forward). Gradients of the parameters that train are added to `gradients`.
+    fn pull(
+        &self,
+        base: &Base<'_>,
+        reads: &Reads,
+        cotangent: Tensor<2>,
+        wanted: &Wanted,
+        gradients: &mut Gradients,
+    ) -> Pulled;
+
+    /// Factors of the map's input, `[d_input]`, of an adapter that changes what the map reads.
+    fn input_factors(&self) -> Option<&Param<Tensor<1>>> {
+        None
+    }
+
+    /// Whether any parameter trains.
+    fn trains(&self) -> bool;
+
+    /// Whether [`pull`](Self::pull) reads the map's input.
+    fn needs_input(&self) -> bool;
+
+    /// Whether [`pull`](Self::pull) reads the output before the adapter.
+    fn needs_output(&self, wanted: &Wanted) -> bool;
+
+    /// Floating-point operations of the products of [`forward`](Self::forward) for `rows` rows.
+    fn forward_flops(&self, base: &Base<'_>, rows: usize, seed: Seed) -> u64;
+
+    /// Floating-point operations of the products of [`pull`](Self::pull) for `rows` rows.
+    fn pull_flops(&self, base: &Base<'_>, rows: usize, wanted: &Wanted) -> u64;
+
+    /// Folds the adapter into a map.
+    ///
+    /// # Errors
+    ///
+    /// If no weight says the same.
+    fn merge(&self, map: Folded) -> Result<Folded, PeftError>;
+
+    /// Undoes [`merge`](Self::merge), to rounding.
+    ///
+    /// # Errors
+    ///
+    /// If the adapter has multiplied by zero.
+    fn unmerge(&self, map: Folded) -> Result<Folded, PeftError>;
+}
+
+/// A map with adapters folded in.
+#[derive(Clone, Debug)]
+pub struct Folded {
+    /// The weight, `[d_input, d_output]`.
+    pub weight: Tensor<2>,
+    /// The bias, `[d_output]`.
+    pub bias: Option<Tensor<1>>,
+    /// What [`Adapter::unmerge`] needs to know besides, `[d_output]`.
+    pub noted: Option<Tensor<1>>,
 }

@@ -4,7 +4,7 @@ use burn::{module::Param, tensor::Tensor};
 use checkpointing::{Gradients, Saved, Seed, is_trainable};
 use precision::Stored;
 
-use crate::{Layer, LayerCall, LayerCost, LayerNorm, dropout::dropout, layer::elements};
+use crate::{Layer, LayerCall, LayerCost, LayerNorm, dropout, layer::elements};
 
 /// Where a block normalises.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

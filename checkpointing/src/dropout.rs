@@ -1,8 +1,9 @@
 //! Dropout that a recomputation repeats.
 
 use burn::tensor::{Tensor, TensorData};
-use checkpointing::Seed;
 use kernels::Dropout;
+
+use crate::Seed;
 
 /// Zeroes elements with probability `p` and scales the rest by `1 / (1 - p)`; in evaluation, or
 /// with `p = 0`, gives the input back.
