@@ -93,9 +93,7 @@ impl Adapter for Dora {
         });
         let scaled = cotangent.clone() * factors.clone().unsqueeze();
         let needed = self.lora.trains().then(read);
-        let input = self
-            .lora
-            .pull_update(needed, &scaled, wanted, gradients);
+        let input = self.lora.pull_update(needed, &scaled, wanted, gradients);
         let more = cotangent.clone() * factors.sub_scalar(1.0).unsqueeze();
         if !self.lora.drops(wanted.seed) {
             // The output was read without its bias.

@@ -5,10 +5,14 @@ use burn::{
     tensor::{Device, Tensor},
 };
 
-use checkpointing::{Gradients, is_trainable, product_flops};
+use checkpointing::{Gradients, Saved, Seed, is_trainable};
 use kernels::{column_sums, linear, product};
+use precision::Stored;
 
-use crate::Adapter;
+use crate::{
+    Adapter, Attached, Base,
+    adapter::{LinearCall, Reads, Wanted},
+};
 
 /// Sizes and initialisation of a [`Linear`].
 #[derive(Clone, Debug)]
@@ -72,7 +76,7 @@ impl LinearConfig {
             bias: self
                 .bias
                 .then(|| self.bias_initializer.init([self.d_output], device)),
-            adapter: None,
+            adapters: Vec::new(),
         }
     }
 }
@@ -85,32 +89,74 @@ fn torch_uniform(d_input: usize) -> Initializer {
     }
 }
 
-/// `y = x W + b`, plus what an [`Adapter`] adds.
+/// `y = x W + b`, and what [adapters](Adapter) make of it.
 #[derive(Module, Debug)]
 pub struct Linear {
     /// `W`, `[d_input, d_output]`.
     pub weight: Param<Tensor<2>>,
     /// `b`, `[d_output]`.
     pub bias: Option<Param<Tensor<1>>>,
-    /// The place for an adapter; empty unless one is put there.
-    pub adapter: Option<Adapter>,
+    /// The place for adapters, each after the one before it; empty unless some are put there.
+    pub adapters: Vec<Attached>,
+}
+
+/// What a [`Linear`] keeps besides its input: for each adapter at work the output before it, where its pullback reads that.
+#[derive(Debug, Default)]
+pub struct LinearSaved(Vec<Option<Stored<2>>>);
+
+impl Saved for LinearSaved {
+    fn bytes(&self) -> usize {
+        self.0.iter().flatten().map(Stored::bytes).sum()
+    }
 }
 
 impl Linear {
-    /// Puts an adapter in its place.
-    pub fn with_adapter(mut self, adapter: Adapter) -> Self {
-        self.adapter = Some(adapter);
-        self
-    }
-
-    /// Applies the layer. Shapes: `[..., d_input] -> [..., d_output]`.
+    /// Applies the layer without dropout. Shapes: `[..., d_input] -> [..., d_output]`.
     ///
     /// # Panics
     ///
     /// Panics if the last axis of `input` is not `d_input`.
     pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        self.forward_at(input, Seed::evaluation())
+    }
+
+    /// Applies the layer, with the dropout of `seed`. Shapes: `[..., d_input] -> [..., d_output]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the last axis of `input` is not `d_input`.
+    pub fn forward_at<const D: usize>(&self, input: Tensor<D>, seed: Seed) -> Tensor<D> {
+        self.run(input, seed, |_, _| {})
+    }
+
+    /// As [`forward_at`](Self::forward_at), and what the pullback needs besides the input.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the last axis of `input` is not `d_input`.
+    pub fn record<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        call: &LinearCall,
+    ) -> (Tensor<D>, LinearSaved) {
+        let mut saved = LinearSaved::default();
+        let output = self.run(input, call.seed, |at, y| {
+            let adapter = self.adapters[at].method.adapter();
+            let needs = adapter.needs_output(&self.wanted(at, call));
+            saved.0.push(needs.then(|| call.keep.store(y.clone())));
+        });
+        (output, saved)
+    }
+
+    /// `before` sees the output before each adapter at work.
+    fn run<const D: usize>(
+        &self,
+        input: Tensor<D>,
+        seed: Seed,
+        mut before: impl FnMut(usize, &Tensor<2>),
+    ) -> Tensor<D> {
         let mut shape = input.dims();
-        let [d_input, d_output] = self.weight.lazy_shape().dims();
+        let [d_input, d_output] = self.base().sizes();
         assert_eq!(
             shape[D - 1],
             d_input,
@@ -118,158 +164,208 @@ impl Linear {
         );
         let rows = shape[..D - 1].iter().product();
         let input: Tensor<2> = input.reshape([rows, d_input]);
-        let base = linear(
-            input.clone(),
-            self.weight.val(),
-            self.bias.as_ref().map(|bias| bias.val()),
-        );
-        let output = match &self.adapter {
-            None => base,
-            Some(adapter) => base + adapter.forward(input),
-        };
+        let bias = self.bias.as_ref().map(|bias| bias.val());
+        let mut output = linear(self.read(input.clone()), self.weight.val(), bias);
+        for (at, adapter) in self.working() {
+            before(at, &output);
+            output = adapter.forward(&self.base(), &input, output, seed.child(at as u64));
+        }
         shape[D - 1] = d_output;
         output.reshape(shape)
     }
 
-    /// The pullback of the input. Shapes: `[rows, d_output] -> [rows, d_input]`.
-    pub fn pull_input(&self, cotangent: Tensor<2>) -> Tensor<2> {
-        let through_adapter = self
-            .adapter
-            .as_ref()
-            .map(|adapter| adapter.pull_input(cotangent.clone()));
-        let base = product(cotangent, self.weight.val().transpose());
-        match through_adapter {
-            None => base,
-            Some(adapter) => base + adapter,
+    /// The pullback: the cotangent of the input, if it is wanted. `input` may be missing where
+    /// [`needs_input`](Self::needs_input) says so. Gradients of the parameters that train are added to `gradients`.
+    ///
+    /// Shapes: input and result `[rows, d_input]`, cotangent `[rows, d_output]`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the input is missing and a gradient needs it.
+    pub fn pull(
+        &self,
+        input: Option<Tensor<2>>,
+        saved: LinearSaved,
+        mut cotangent: Tensor<2>,
+        call: &LinearCall,
+        gradients: &mut Gradients,
+    ) -> Option<Tensor<2>> {
+        let mut through_adapters: Option<Tensor<2>> = None;
+        let working: Vec<_> = self.working().collect();
+        let mut saved = saved.0;
+        for (at, adapter) in working.into_iter().rev() {
+            let reads = Reads {
+                input: input.clone(),
+                output: saved.pop().flatten().map(Stored::load),
+            };
+            let wanted = self.wanted(at, call);
+            let pulled = adapter.pull(&self.base(), &reads, cotangent, &wanted, gradients);
+            cotangent = pulled.output;
+            through_adapters = match (through_adapters, pulled.input) {
+                (Some(sum), Some(input)) => Some(sum + input),
+                (sum, input) => sum.or(input),
+            };
         }
+        if self.trains_base() {
+            let read = input.clone().filter(|_| is_trainable(&self.weight));
+            let read = read.map(|input| self.read(input));
+            self.pull_parameters(read, cotangent.clone(), gradients);
+        }
+        if !self.pulls_read(call.wants_input) {
+            return None;
+        }
+        let pulled = self.pull_input(cotangent);
+        let pulled = self.pull_factors(input, pulled, gradients);
+        call.wants_input.then(|| match through_adapters {
+            None => pulled,
+            Some(sum) => pulled + sum,
+        })
     }
 
-    /// The pullback of the parameters: adds the gradient of each that trains. `input` may be missing where
-    /// [`needs_input`](Self::needs_input) says so.
+    /// What the map reads of its input.
+    fn read(&self, input: Tensor<2>) -> Tensor<2> {
+        let factors = self.factors();
+        factors.fold(input, |x, factors| x * factors.val().unsqueeze())
+    }
+
+    /// The pullback of [`read`](Self::read).
+    fn pull_factors(
+        &self,
+        input: Option<Tensor<2>>,
+        mut cotangent: Tensor<2>,
+        gradients: &mut Gradients,
+    ) -> Tensor<2> {
+        let all: Vec<_> = self.factors().collect();
+        for (i, factors) in all.iter().enumerate().rev() {
+            gradients.give(factors, || {
+                let input = input.clone().expect("a gradient needs the layer's input");
+                let before = all[..i].iter();
+                let read = before.fold(input, |x, factors| x * factors.val().unsqueeze());
+                column_sums(read * cotangent.clone())
+            });
+            cotangent = cotangent * factors.val().unsqueeze();
+        }
+        cotangent
+    }
+
+    /// The pullback of `x W + b` to its input, without adapters. Shapes: `[rows, d_output] -> [rows, d_input]`.
+    pub fn pull_input(&self, cotangent: Tensor<2>) -> Tensor<2> {
+        product(cotangent, self.weight.val().transpose())
+    }
+
+    /// The pullback of `x W + b` to its parameters, without adapters: adds the gradient of each that trains. `input` may be
+    /// missing where the weight is frozen.
     ///
     /// Shapes: input `[rows, d_input]`, cotangent `[rows, d_output]`.
     ///
     /// # Panics
     ///
-    /// Panics if the input is missing and a gradient needs it.
+    /// Panics if the input is missing and the weight trains.
     pub fn pull_parameters(
         &self,
         input: Option<Tensor<2>>,
         cotangent: Tensor<2>,
         gradients: &mut Gradients,
     ) {
-        let needed = || input.clone().expect("a gradient needs the layer's input");
-        if let Some(adapter) = self.adapter.as_ref().filter(|adapter| adapter.trains()) {
-            adapter.pull_parameters(needed(), cotangent.clone(), gradients);
-        }
         if let Some(bias) = &self.bias {
             gradients.give(bias, || column_sums(cotangent.clone()));
         }
-        gradients.give(&self.weight, || product(needed().transpose(), cotangent));
+        gradients.give(&self.weight, || {
+            let input = input.expect("a gradient needs the layer's input");
+            product(input.transpose(), cotangent)
+        });
+    }
+
+    /// Weight and bias.
+    pub fn base(&self) -> Base<'_> {
+        Base {
+            weight: &self.weight,
+            bias: self.bias.as_ref(),
+        }
+    }
+
+    /// Whether adapters work beside the map.
+    pub fn is_adapted(&self) -> bool {
+        self.adapters.iter().any(Attached::works)
+    }
+
+    /// The adapters at work, with their places.
+    fn working(&self) -> impl Iterator<Item = (usize, &dyn Adapter)> {
+        let all = self.adapters.iter().enumerate();
+        let working = all.filter(|(_, attached)| attached.works());
+        working.map(|(at, attached)| (at, attached.method.adapter()))
+    }
+
+    /// The factors of the input, of the adapters at work that have some.
+    fn factors(&self) -> impl Iterator<Item = &Param<Tensor<1>>> {
+        self.working()
+            .filter_map(|(_, adapter)| adapter.input_factors())
+    }
+
+    /// Whether weight or bias trains.
+    fn trains_base(&self) -> bool {
+        self.base().trains()
+    }
+
+    /// Whether the cotangent of what the map reads is of use.
+    fn pulls_read(&self, wants_input: bool) -> bool {
+        wants_input || self.factors().any(is_trainable)
+    }
+
+    /// How the adapter at this place is pulled back.
+    fn wanted(&self, at: usize, call: &LinearCall) -> Wanted {
+        let mut before = self.working().take_while(|(other, _)| *other < at);
+        Wanted {
+            seed: call.seed.child(at as u64),
+            input: call.wants_input,
+            output: self.trains_base()
+                || self.pulls_read(call.wants_input)
+                || before.any(|(_, adapter)| adapter.trains()),
+        }
     }
 
     /// Whether any parameter trains.
     pub fn trains(&self) -> bool {
-        self.needs_input() || self.bias.as_ref().is_some_and(is_trainable)
+        self.trains_base() || self.working().any(|(_, adapter)| adapter.trains())
     }
 
-    /// Whether [`pull_parameters`](Self::pull_parameters) reads the input.
+    /// Whether [`pull`](Self::pull) reads the input.
     pub fn needs_input(&self) -> bool {
-        is_trainable(&self.weight) || self.adapter.as_ref().is_some_and(Adapter::trains)
+        is_trainable(&self.weight) || self.working().any(|(_, adapter)| adapter.needs_input())
     }
 
     /// Width of the output.
     pub fn d_output(&self) -> usize {
-        let [_, d_output] = self.weight.lazy_shape().dims();
+        let [_, d_output] = self.base().sizes();
         d_output
     }
 
-    /// Floating-point operations of [`forward`](Self::forward) for `rows` rows.
-    pub fn forward_flops(&self, rows: usize) -> u64 {
-        let adapter = self.adapter.as_ref();
-        let adapter = adapter.map_or(0, |adapter| adapter.products(rows).iter().sum());
-        self.product_flops(rows) + adapter
+    /// Bytes of what [`record`](Self::record) keeps of `rows` rows.
+    pub fn saved_bytes(&self, rows: usize, call: &LinearCall) -> usize {
+        let kept = self
+            .working()
+            .filter(|(at, adapter)| adapter.needs_output(&self.wanted(*at, call)));
+        kept.count() * call.keep.bytes(rows * self.d_output())
     }
 
-    /// Floating-point operations of both pullbacks for `rows` rows, that of the input only if it is wanted.
-    pub fn pull_flops(&self, rows: usize, wants_input: bool) -> u64 {
-        let each = [wants_input, is_trainable(&self.weight)];
+    /// Floating-point operations of [`forward_at`](Self::forward_at) for `rows` rows.
+    pub fn forward_flops(&self, rows: usize, seed: Seed) -> u64 {
+        let adapters = self
+            .working()
+            .map(|(at, adapter)| adapter.forward_flops(&self.base(), rows, seed.child(at as u64)));
+        self.base().product_flops(rows) + adapters.sum::<u64>()
+    }
+
+    /// Floating-point operations of [`pull`](Self::pull) for `rows` rows.
+    pub fn pull_flops(&self, rows: usize, call: &LinearCall) -> u64 {
+        let each = [
+            self.pulls_read(call.wants_input),
+            is_trainable(&self.weight),
+        ];
         let products = each.into_iter().filter(|is_done| *is_done).count() as u64;
-        let adapter = self.adapter.as_ref();
-        let adapter = adapter.map_or(0, |adapter| adapter.pull_flops(rows, wants_input));
-        products * self.product_flops(rows) + adapter
-    }
-
-    fn product_flops(&self, rows: usize) -> u64 {
-        let [d_input, d_output] = self.weight.lazy_shape().dims();
-        product_flops([rows, d_input, d_output])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use burn::tensor::Distribution;
-
-    use super::*;
-
-    fn adapted(device: &Device) -> Linear {
-        let mut adapter = Adapter::new(5, 3, 2, 4.0, device);
-        adapter.up = Initializer::Normal {
-            mean: 0.0,
-            std: 1.0,
-        }
-        .init([2, 3], device);
-        LinearConfig::new(5, 3).init(device).with_adapter(adapter)
-    }
-
-    #[test]
-    fn adapter_equals_the_weight_space_update() {
-        let device = testing::device();
-        let layer = adapted(&device);
-        let adapter = layer.adapter.clone().unwrap();
-        let merged = layer.weight.val() + adapter.down.val().matmul(adapter.up.val()) * 2.0;
-        let input = Tensor::<2>::random([7, 5], Distribution::Default, &device);
-        let want = input.clone().matmul(merged) + layer.bias.as_ref().unwrap().val().unsqueeze();
-        testing::assert_close(&layer.forward(input), &want, 1e-5);
-    }
-
-    #[test]
-    fn closed_form_pullback_equals_autodiff() {
-        let device = testing::device();
-        let layer = adapted(&device);
-        let input = Tensor::<2>::random([7, 5], Distribution::Default, &device);
-        let cotangent = Tensor::<2>::random([7, 3], Distribution::Default, &device);
-
-        let tracked = layer.clone().train();
-        let leaf = Tensor::from_inner(input.clone()).require_grad();
-        let objective = tracked.forward(leaf.clone()) * Tensor::from_inner(cotangent.clone());
-        let mut grads = objective.sum().backward();
-
-        let mut got = Gradients::default();
-        let pulled = layer.pull_input(cotangent.clone());
-        layer.pull_parameters(Some(input), cotangent, &mut got);
-        let want = leaf.grad_remove(&mut grads).unwrap();
-        testing::assert_close(&pulled, &want, 1e-5);
-        let adapter = tracked.adapter.as_ref().unwrap();
-        for param in [&tracked.weight, &adapter.down, &adapter.up] {
-            let want: Tensor<1> = param.val().grad_remove(&mut grads).unwrap().flatten(0, 1);
-            let got = got.take(param.id).unwrap();
-            testing::assert_close(&got, &want, 1e-5);
-        }
-        let bias = tracked.bias.as_ref().unwrap();
-        let want = bias.val().grad_remove(&mut grads).unwrap();
-        testing::assert_close(&got.take(bias.id).unwrap(), &want, 1e-5);
-    }
-
-    #[test]
-    fn a_frozen_weight_receives_no_gradient() {
-        let device = Device::default();
-        let mut layer = adapted(&device);
-        layer.weight = layer.weight.set_require_grad(false);
-        let mut gradients = Gradients::default();
-        let ones = Tensor::<2>::ones([7, 3], &device);
-        layer.pull_parameters(Some(Tensor::ones([7, 5], &device)), ones, &mut gradients);
-        assert!(gradients.get(layer.weight.id).is_none());
-        assert_eq!(gradients.len(), 3);
+        let adapters = self
+            .working()
+            .map(|(at, adapter)| adapter.pull_flops(&self.base(), rows, &self.wanted(at, call)));
+        products * self.base().product_flops(rows) + adapters.sum::<u64>()
     }
 }

@@ -43,7 +43,12 @@ impl LoraConfig {
     /// What the update is multiplied by.
     pub fn scale(&self) -> f64 {
         let rank = self.rank as f64;
-        self.alpha / if self.rank_stabilised { rank.sqrt() } else { rank }
+        self.alpha
+            / if self.rank_stabilised {
+                rank.sqrt()
+            } else {
+                rank
+            }
     }
 
     /// `A`, `[d_input, rank]`.

@@ -8,9 +8,9 @@ use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
     Streams, parameters,
 };
-use peft::{Linear, LinearConfig};
+use peft::{Linear, LinearCall, LinearConfig};
 use precision::Stored;
-use transformer::{HeadEnd, LayerNorm, POOLED, PooledToken};
+use transformer::{HeadEnd, HeadEndSaved, LayerNorm, POOLED, PooledToken};
 
 use crate::{TextConfig, TextPooling};
 
@@ -59,7 +59,8 @@ impl TextHead {
     /// `[batch, tokens]` -> `[batch, 1, d_model]`.
     pub fn pool(&self, hidden: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<3> {
         // The norm works token by token: pool first, and it touches one token only.
-        self.end().pool(self.tokens(self.pick(hidden, ids).0))
+        self.end()
+            .pool(self.tokens(self.pick(hidden, ids).0), Seed::evaluation())
     }
 
     /// The pooled token, and where it was; none if the hidden states are of that token alone.
@@ -88,6 +89,15 @@ impl TextHead {
         self.norm.is_some() && self.pulls_normed(wants_input) || self.end().needs_input()
     }
 
+    /// The call of the head's end.
+    fn end_call(&self, call: &Call<'_>) -> LinearCall {
+        LinearCall {
+            seed: call.seed,
+            wants_input: self.pulls_normed(call.wants.has(HIDDEN)),
+            keep: call.keep,
+        }
+    }
+
     fn end(&self) -> HeadEnd<'_> {
         HeadEnd {
             pooler: self.pooler.as_ref(),
@@ -113,22 +123,21 @@ pub struct TextHeadSaved {
     shape: [usize; 3],
     place: Option<PooledToken>,
     token: Option<Stored<3>>,
-    pooled: Option<Stored<3>>,
+    end: HeadEndSaved,
 }
 
 impl Saved for TextHeadSaved {
     fn bytes(&self) -> usize {
-        let tensors = [&self.token, &self.pooled].into_iter().flatten();
-        tensors.map(Stored::bytes).sum()
+        self.token.as_ref().map_or(0, Stored::bytes) + self.end.bytes()
     }
 }
 
 impl Forward for TextHead {
-    fn forward(&self, input: State, _seed: Seed) -> State {
+    fn forward(&self, input: State, seed: Seed) -> State {
         let ids = input.ids("ids").expect("pooling reads the token ids");
         input.without(POOLED).map_hidden(|hidden| {
             let normed = self.tokens(self.pick(hidden, ids).0);
-            self.end().forward(normed)
+            self.end().forward(normed, seed)
         })
     }
 }
@@ -148,13 +157,14 @@ impl Segment for TextHead {
         let (token, place) = self.pick(hidden, ids);
         let needs = self.needs_token(wants);
         let kept = needs.then(|| call.keep.store(token.clone()));
-        let wants = self.pulls_normed(wants);
-        let (output, pooled) = self.end().record(self.tokens(token), wants, call.keep);
+        let normed: Tensor<2> = self.tokens(token).squeeze_dim(1);
+        let (output, end) = self.end().record(normed, &self.end_call(call));
+        let output = output.unsqueeze_dim(1);
         let saved = TextHeadSaved {
             shape,
             place,
             token: kept,
-            pooled,
+            end,
         };
         (input.without(POOLED).with_stream(HIDDEN, output), saved)
     }
@@ -176,10 +186,9 @@ impl Segment for TextHead {
         let end = self.end();
         let normed = token.clone().filter(|_| end.needs_input());
         let normed = normed.map(|token| flat(self.tokens(token)));
-        let pooled = saved.pooled.map(Stored::load).map(flat);
-        let pulls = self.pulls_normed(wants);
-        let Some(mut cotangent) = end.pull(normed, pooled, flat(cotangent), pulls, gradients)
-        else {
+        let of_end = self.end_call(call);
+        let pulled = end.pull(normed, saved.end, flat(cotangent), &of_end, gradients);
+        let Some(mut cotangent) = pulled else {
             return Streams::default();
         };
         if let (Some(norm), Some(token)) = (&self.norm, token) {
@@ -199,7 +208,7 @@ impl Segment for TextHead {
         let wants = call.wants.has(HIDDEN);
         let [batch, _, d_model] = input.stream(HIDDEN);
         let end = self.end();
-        let cost = end.cost(batch, d_model, self.pulls_normed(wants), call.keep);
+        let cost = end.cost(batch, d_model, &self.end_call(call));
         let token = if self.needs_token(wants) {
             call.keep.bytes(batch * d_model)
         } else {

@@ -8,7 +8,7 @@ use checkpointing::{
     Call, Chain, Cost, Execution, Forward, Gradients, HIDDEN, Outline, Parameter, Passenger, Saved,
     Seed, Segment, State, Streams, Wants, is_trainable, parameters,
 };
-use peft::{Linear, LinearConfig};
+use peft::{Linear, LinearCall, LinearConfig, LinearSaved};
 use precision::Stored;
 use transformer::{
     Activation, LayerNorm, Locked, VocabularyHead, VocabularyLoss, VocabularyWants, push_blocks,
@@ -68,12 +68,14 @@ pub struct MlmSaved {
     hidden: Option<Stored<2>>,
     /// Before the activation.
     dense: Option<Stored<2>>,
+    /// Of the map.
+    map: LinearSaved,
 }
 
 impl Saved for MlmSaved {
     fn bytes(&self) -> usize {
         let tensors = [&self.hidden, &self.dense].into_iter().flatten();
-        tensors.map(Stored::bytes).sum()
+        tensors.map(Stored::bytes).sum::<usize>() + self.map.bytes()
     }
 }
 
@@ -133,7 +135,7 @@ impl Segment for MlmTransform {
         let rows = self.pick(hidden, places.clone());
         let [keeps_hidden, keeps_dense] = self.keeps(call.wants.has(HIDDEN));
         let kept = keeps_hidden.then(|| call.keep.store(rows.clone()));
-        let dense = self.dense.forward(rows);
+        let (dense, map) = self.dense.record(rows, &dense_call(call));
         let (active, dense) = if keeps_dense {
             let (active, dense) = self.activation.forward_keeping(dense);
             (active, Some(call.keep.store(dense)))
@@ -146,6 +148,7 @@ impl Segment for MlmTransform {
             places,
             hidden: kept,
             dense,
+            map,
         };
         (input.without(LABELLED).with_stream(HIDDEN, output), saved)
     }
@@ -167,11 +170,13 @@ impl Segment for MlmTransform {
         let active = self.norm.pull(active, cotangent, None, gradients);
         let (_, dense) = self.activation.pull(dense, active);
         let hidden = saved.hidden.map(Stored::load);
-        self.dense.pull_parameters(hidden, dense.clone(), gradients);
-        if !call.wants.has(HIDDEN) {
+        let of_dense = dense_call(call);
+        let pulled = self
+            .dense
+            .pull(hidden, saved.map, dense, &of_dense, gradients);
+        let Some(pulled) = pulled else {
             return Streams::default();
-        }
-        let pulled = self.dense.pull_input(dense);
+        };
         let [batch, tokens, width] = saved.shape;
         let pulled = match saved.places {
             None => pulled,
@@ -193,14 +198,24 @@ impl Segment for MlmTransform {
         let kept = self.keeps(wants).into_iter().filter(|is_kept| *is_kept);
         Cost {
             output: input.clone().without(LABELLED).with_stream(HIDDEN, shape),
-            forward_flops: self.dense.forward_flops(rows),
+            forward_flops: self.dense.forward_flops(rows, call.seed),
             backward_flops: if self.pulls(wants) {
-                self.dense.pull_flops(rows, wants)
+                self.dense.pull_flops(rows, &dense_call(call))
             } else {
                 0
             },
-            saved_bytes: call.keep.bytes(kept.count() * rows * width),
+            saved_bytes: call.keep.bytes(kept.count() * rows * width)
+                + self.dense.saved_bytes(rows, &dense_call(call)),
         }
+    }
+}
+
+/// The call of the map before the activation.
+fn dense_call(call: &Call<'_>) -> LinearCall {
+    LinearCall {
+        seed: call.seed,
+        wants_input: call.wants.has(HIDDEN),
+        keep: call.keep,
     }
 }
 

@@ -6,7 +6,7 @@ use burn::{
 };
 use checkpointing::{Gradients, Saved, Seed, product_flops};
 use kernels::{Dropout, Mask, attend, pull_attend};
-use peft::{Linear, LinearConfig};
+use peft::{Linear, LinearCall, LinearConfig, LinearSaved};
 use precision::Stored;
 
 use crate::{
@@ -112,12 +112,15 @@ pub struct AttentionSaved {
     qkv: Option<[Stored<3>; 3]>,
     /// What is mixed of the values, where the output map trains.
     mixed: Option<Stored<3>>,
+    /// Of the maps of queries, keys, values and outputs.
+    maps: [LinearSaved; 4],
 }
 
 impl Saved for AttentionSaved {
     fn bytes(&self) -> usize {
         let tensors = self.qkv.iter().flatten().chain(&self.mixed);
-        tensors.map(Stored::bytes).sum()
+        let maps: usize = self.maps.iter().map(LinearSaved::bytes).sum();
+        tensors.map(Stored::bytes).sum::<usize>() + maps
     }
 }
 
@@ -158,11 +161,11 @@ impl Attention {
         keys: Tensor<3>,
         call: &LayerCall<'_>,
     ) -> (Tensor<3>, AttentionSaved) {
-        let qkv = [
-            self.query.forward(queries),
-            self.key.forward(keys.clone()),
-            self.value.forward(keys),
-        ];
+        let [of_q, of_k, of_v, of_output] = self.calls(call);
+        let (q, q_saved) = self.query.record(queries, &of_q);
+        let (k, k_saved) = self.key.record(keys.clone(), &of_k);
+        let (v, v_saved) = self.value.record(keys, &of_v);
+        let qkv = [q, k, v];
         let raw = (self.has_norm() && self.pulls_core(call)).then(|| qkv.clone());
         let (qkv, mixed) = attend(
             self.normed(qkv),
@@ -173,11 +176,13 @@ impl Attention {
         let needs = self.output.needs_input();
         let kept = needs.then(|| call.keep.store(mixed.clone()));
         let qkv = raw.or_else(|| self.pulls_core(call).then_some(qkv));
+        let (output, output_saved) = self.output.record(mixed, &of_output);
         let saved = AttentionSaved {
             qkv: qkv.map(|qkv| qkv.map(|x| call.keep.store(x))),
             mixed: kept,
+            maps: [q_saved, k_saved, v_saved, output_saved],
         };
-        (self.output.forward(mixed), saved)
+        (output, saved)
     }
 
     /// The cotangents of queries and keys as they were given, if they are wanted. `inputs` are these, given where
@@ -195,15 +200,19 @@ impl Attention {
     ) -> Option<[Tensor<3>; 2]> {
         let [batch, queries, _] = cotangent.dims();
         let cotangent = rows(cotangent);
-        self.output.pull_parameters(
+        let [of_q, of_k, of_v, of_output] = self.calls(call);
+        let [q_saved, k_saved, v_saved, output_saved] = saved.maps;
+        let mixed = self.output.pull(
             saved.mixed.map(|x| rows(x.load())),
-            cotangent.clone(),
+            output_saved,
+            cotangent,
+            &of_output,
             gradients,
         );
-        let raw = saved.qkv.filter(|_| self.pulls_core(call))?;
+        let mixed = sequences(mixed?, [batch, queries]);
+        let raw = saved.qkv.expect("kept where it is pulled back");
         let raw = raw.map(Stored::load);
         let [_, keys, _] = raw[1].dims();
-        let mixed = sequences(self.output.pull_input(cotangent), [batch, queries]);
         // Where there is no norm, the cotangents take the place of queries, keys and values.
         let before = [(&self.query_norm, &raw[0]), (&self.key_norm, &raw[1])];
         let before = before.map(|(norm, x)| Some((norm.as_ref()?, x.clone())));
@@ -219,17 +228,13 @@ impl Attention {
             None => [None, None],
             Some(inputs) => inputs.map(|x| Some(rows(x))),
         };
-        self.query.pull_parameters(from, q.clone(), gradients);
-        self.key.pull_parameters(to.clone(), k.clone(), gradients);
-        self.value.pull_parameters(to, v.clone(), gradients);
-        call.wants_input.then(|| {
-            let to = self.key.pull_input(k) + self.value.pull_input(v);
-            let from = self.query.pull_input(q);
-            [
-                sequences(from, [batch, queries]),
-                sequences(to, [batch, keys]),
-            ]
-        })
+        let q = self.query.pull(from, q_saved, q, &of_q, gradients);
+        let k = self.key.pull(to.clone(), k_saved, k, &of_k, gradients);
+        let v = self.value.pull(to, v_saved, v, &of_v, gradients);
+        Some([
+            sequences(q?, [batch, queries]),
+            sequences(k? + v?, [batch, keys]),
+        ])
     }
 
     /// What it costs from `queries` to `keys` tokens.
@@ -243,14 +248,19 @@ impl Attention {
         let (from, to) = (batch * queries, batch * keys);
         let core =
             (batch * self.n_heads) as u64 * product_flops([queries, d_model / self.n_heads, keys]);
-        let maps = [(&self.query, from), (&self.key, to), (&self.value, to)];
-        let forward: u64 = maps
+        let maps = [&self.query, &self.key, &self.value, &self.output];
+        let calls = self.calls(call);
+        let maps = maps.into_iter().zip(&calls).zip([from, to, to, from]);
+        let maps: Vec<_> = maps.collect();
+        let forward = maps
             .iter()
-            .map(|(map, rows)| map.forward_flops(*rows))
-            .sum();
-        let pulls = maps
+            .map(|((map, call), rows)| map.forward_flops(*rows, call.seed));
+        let kept = maps
             .iter()
-            .map(|(map, rows)| map.pull_flops(*rows, call.wants_input));
+            .map(|((map, call), rows)| map.saved_bytes(*rows, call));
+        let pulls = maps[..3]
+            .iter()
+            .map(|((map, call), rows)| map.pull_flops(*rows, call));
         let pulls_core = self.pulls_core(call);
         let inner = if pulls_core {
             5 * core + pulls.sum::<u64>()
@@ -264,9 +274,9 @@ impl Attention {
             .needs_input()
             .then_some([batch, queries, d_model]);
         LayerCost {
-            forward_flops: forward + 2 * core + self.output.forward_flops(from),
-            backward_flops: self.output.pull_flops(from, pulls_core) + inner,
-            saved_bytes: call.keep.bytes(elements(qkv.chain(mixed))),
+            forward_flops: 2 * core + forward.sum::<u64>(),
+            backward_flops: self.output.pull_flops(from, &calls[3]) + inner,
+            saved_bytes: call.keep.bytes(elements(qkv.chain(mixed))) + kept.sum::<usize>(),
         }
     }
 
@@ -277,6 +287,13 @@ impl Attention {
         call.wants_input
             || maps.into_iter().any(Linear::trains)
             || norms.into_iter().flatten().any(LayerNorm::trains)
+    }
+
+    /// The calls of the maps of queries, keys, values and outputs.
+    fn calls(&self, call: &LayerCall<'_>) -> [LinearCall; 4] {
+        let inner = |map| call.linear(map, call.wants_input);
+        let output = call.linear(3, self.pulls_core(call));
+        [inner(0), inner(1), inner(2), output]
     }
 
     fn has_norm(&self) -> bool {

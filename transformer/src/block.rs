@@ -183,9 +183,10 @@ impl Forward for Block {
     fn forward(&self, input: State, seed: Seed) -> State {
         let mask = self.attention.mask(input.mask("mask"));
         let call = LayerCall::forward(&mask, seed.child(0));
+        let mlp_call = LayerCall::forward(&mask, seed);
         input.map_hidden(|x| {
             let middle = self.attention_branch(seed).forward(x, &call);
-            self.mlp_branch(seed).forward(middle, &call)
+            self.mlp_branch(seed).forward(middle, &mlp_call)
         })
     }
 }

@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 use checkpointing::{Gradients, Saved, Seed};
 use kernels::Mask;
+use peft::LinearCall;
 use precision::Format;
 
 /// With what a layer is recorded and pulled back: the same for both.
@@ -28,6 +29,22 @@ impl<'a> LayerCall<'a> {
             keep: Format::F32,
         }
     }
+
+    /// The call of one of the layer's linear maps, whose adapters have a seed of their own.
+    pub fn linear(&self, map: u64, wants_input: bool) -> LinearCall {
+        LinearCall {
+            seed: map_seed(self.seed, map),
+            wants_input,
+            keep: self.keep,
+        }
+    }
+}
+
+/// The seed of the adapters of one of the linear maps in a place.
+pub(crate) fn map_seed(place: Seed, map: u64) -> Seed {
+    /// Behind the other children of a place's seed.
+    const MAPS: u64 = 1 << 32;
+    place.child(MAPS + map)
 }
 
 /// A map of tokens that knows its pullback. It does not keep its input: whoever composes layers keeps it, or computes it

@@ -8,8 +8,8 @@ use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
     Streams, is_trainable, parameters, product_flops,
 };
-use peft::{Linear, LinearConfig};
-use precision::Stored;
+use peft::{Linear, LinearCall, LinearConfig, LinearSaved};
+use precision::{Format, Stored};
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
 use transformer::LayerNorm;
@@ -100,7 +100,8 @@ impl PatchEmbed {
     }
 
     /// The sum of patches, class token and positions, `[batch, tokens, d_model]`.
-    fn sum(&self, pixels: Tensor<4>, seed: Seed) -> Tensor<3> {
+    fn sum(&self, pixels: Tensor<4>, call: &LinearCall) -> (Tensor<3>, LinearSaved) {
+        let seed = call.seed;
         let [batch, ..] = pixels.dims();
         let (mut patches, grid) = self.cut(pixels);
         let (class_position, positions) = self.positions(grid);
@@ -116,14 +117,24 @@ impl PatchEmbed {
             }
         };
         let [_, _, d_model] = positions.dims();
-        let patches = self.patches.forward(patches);
+        let (patches, saved) = self.patches.record(patches, call);
         let hidden = patches.reshape([batch as i32, -1, d_model as i32]) + positions;
-        match (&self.class_token, class_position) {
+        let sum = match (&self.class_token, class_position) {
             (Some(class), Some(position)) => {
                 let class: Tensor<3> = (class.val().unsqueeze::<2>() + position).unsqueeze();
                 Tensor::cat(vec![class.expand([batch, 1, d_model]), hidden], 1)
             }
             _ => hidden,
+        };
+        (sum, saved)
+    }
+
+    /// The call of the map of patches. Nobody reads the cotangent of a picture.
+    fn patches_call(seed: Seed, keep: Format) -> LinearCall {
+        LinearCall {
+            seed,
+            wants_input: false,
+            keep,
         }
     }
 
@@ -171,17 +182,20 @@ pub struct PatchEmbedSaved {
     pixels: Tensor<4>,
     /// The sum before the norm.
     sum: Option<Stored<3>>,
+    /// Of the map of patches.
+    patches: LinearSaved,
 }
 
 impl Saved for PatchEmbedSaved {
     fn bytes(&self) -> usize {
-        self.sum.as_ref().map_or(0, Stored::bytes)
+        self.sum.as_ref().map_or(0, Stored::bytes) + self.patches.bytes()
     }
 }
 
 impl Forward for PatchEmbed {
     fn forward(&self, input: State, seed: Seed) -> State {
-        let sum = self.sum(input.pixels("pixels"), seed);
+        let call = Self::patches_call(seed, Format::F32);
+        let (sum, _) = self.sum(input.pixels("pixels"), &call);
         let hidden = match &self.norm {
             None => sum,
             Some(norm) => norm.forward(sum),
@@ -203,7 +217,8 @@ impl Segment for PatchEmbed {
 
     fn record(&self, input: State, call: &Call<'_>) -> (State, PatchEmbedSaved) {
         let pixels = input.pixels("pixels");
-        let sum = self.sum(pixels.clone(), call.seed);
+        let of_patches = Self::patches_call(call.seed, call.keep);
+        let (sum, patches) = self.sum(pixels.clone(), &of_patches);
         let (hidden, sum) = match &self.norm {
             None => (sum, None),
             Some(norm) => {
@@ -212,7 +227,12 @@ impl Segment for PatchEmbed {
             }
         };
         let output = input.without("pixels").with_stream(HIDDEN, hidden);
-        (output, PatchEmbedSaved { pixels, sum })
+        let saved = PatchEmbedSaved {
+            pixels,
+            sum,
+            patches,
+        };
+        (output, saved)
     }
 
     fn pull(
@@ -258,8 +278,10 @@ impl Segment for PatchEmbed {
             }
         });
         let rows = batch * (tokens - classes);
+        let cotangent = patches.reshape([rows, d_model]);
+        let of_patches = Self::patches_call(call.seed, call.keep);
         self.patches
-            .pull_parameters(input, patches.reshape([rows, d_model]), gradients);
+            .pull(input, saved.patches, cotangent, &of_patches, gradients);
         Streams::default()
     }
 
@@ -284,15 +306,18 @@ impl Segment for PatchEmbed {
             0
         };
         let keeps = self.norm.is_some() && self.trains();
+        let of_patches = Self::patches_call(call.seed, call.keep);
+        let kept = self.patches.saved_bytes(batch * count, &of_patches);
         Cost {
             output: input.clone().without("pixels").with_stream(HIDDEN, hidden),
-            forward_flops: self.patches.forward_flops(batch * count) + resampled,
-            backward_flops: self.patches.pull_flops(batch * count, false) + positions,
-            saved_bytes: if keeps {
-                call.keep.bytes(hidden.iter().product())
-            } else {
-                0
-            },
+            forward_flops: self.patches.forward_flops(batch * count, call.seed) + resampled,
+            backward_flops: self.patches.pull_flops(batch * count, &of_patches) + positions,
+            saved_bytes: kept
+                + if keeps {
+                    call.keep.bytes(hidden.iter().product())
+                } else {
+                    0
+                },
         }
     }
 }

@@ -8,11 +8,11 @@ use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
     Streams, Wants, is_trainable, parameters,
 };
-use peft::{Linear, LinearConfig};
+use peft::{Linear, LinearCall, LinearConfig};
 use precision::Stored;
 use transformer::{
-    Attention, AttentionConfig, AttentionSaved, Branch, BranchEnd, BranchSaved, HeadEnd, Layer,
-    LayerCall, LayerCost, LayerNorm, Mask, Mlp, MlpSaved, NormOrder, POOLED,
+    Attention, AttentionConfig, AttentionSaved, Branch, BranchEnd, BranchSaved, HeadEnd,
+    HeadEndSaved, Layer, LayerCall, LayerCost, LayerNorm, Mask, Mlp, MlpSaved, NormOrder, POOLED,
 };
 
 use crate::{Pooling, VisionConfig};
@@ -232,7 +232,16 @@ impl VisionHead {
         let nothing = Wants::nothing();
         let call = Call::new(seed, &nothing);
         self.end()
-            .pool(self.normed(self.mix(tokens, &call, false).0))
+            .pool(self.normed(self.mix(tokens, &call, false).0), seed)
+    }
+
+    /// The call of the head's end.
+    fn end_call(&self, call: &Call<'_>) -> LinearCall {
+        LinearCall {
+            seed: call.seed,
+            wants_input: self.pulls_normed(call.wants.has(HIDDEN)),
+            keep: call.keep,
+        }
     }
 
     fn end(&self) -> HeadEnd<'_> {
@@ -344,17 +353,14 @@ pub struct VisionHeadSaved {
     pool: Option<AttentionPoolSaved>,
     /// What is pooled, where it is none of the tokens.
     mixed: Option<Stored<3>>,
-    /// What the tanh layer gave.
-    pooled: Option<Stored<3>>,
+    end: HeadEndSaved,
 }
 
 impl Saved for VisionHeadSaved {
     fn bytes(&self) -> usize {
-        let tensors = [&self.tokens, &self.mixed, &self.pooled]
-            .into_iter()
-            .flatten();
+        let tensors = [&self.tokens, &self.mixed].into_iter().flatten();
         let pool = self.pool.as_ref().map_or(0, AttentionPoolSaved::bytes);
-        tensors.map(Stored::bytes).sum::<usize>() + pool
+        tensors.map(Stored::bytes).sum::<usize>() + pool + self.end.bytes()
     }
 }
 
@@ -383,14 +389,17 @@ impl Segment for VisionHead {
         let (mixed, pool) = self.mix(normed, call, self.pulls_tokens(wants));
         let keeps = self.mixes() && self.needs_mixed(wants);
         let kept_mixed = keeps.then(|| call.keep.store(mixed.clone()));
-        let pulls = self.pulls_normed(wants);
-        let (output, pooled) = self.end().record(self.normed(mixed), pulls, call.keep);
+        let normed = self.normed(mixed);
+        let [batch, count, width] = normed.dims();
+        let rows: Tensor<2> = normed.reshape([batch * count, width]);
+        let (output, end) = self.end().record(rows, &self.end_call(call));
+        let output: Tensor<3> = output.reshape([batch as i32, count as i32, -1]);
         let saved = VisionHeadSaved {
             shape,
             tokens: kept,
             pool,
             mixed: kept_mixed,
-            pooled,
+            end,
         };
         (input.without(POOLED).with_stream(HIDDEN, output), saved)
     }
@@ -417,10 +426,10 @@ impl Segment for VisionHead {
         let end = self.end();
         let input = mixed.clone().filter(|_| end.needs_input());
         let input = input.map(|mixed| flat(self.normed(mixed)));
-        let pooled = saved.pooled.map(Stored::load).map(flat);
         let [batch, count, _] = cotangent.dims();
-        let pulls = self.pulls_normed(wants);
-        let Some(rows) = end.pull(input, pooled, flat(cotangent), pulls, gradients) else {
+        let of_end = self.end_call(call);
+        let pulled = end.pull(input, saved.end, flat(cotangent), &of_end, gradients);
+        let Some(rows) = pulled else {
             return Streams::default();
         };
         let mut cotangent: Tensor<3> = rows.reshape([batch as i32, count as i32, -1]);
@@ -470,9 +479,8 @@ impl Segment for VisionHead {
         let pool = pool.unwrap_or_default();
         let mixed = [batch, if self.mixes() { 1 } else { count }, d_model];
         let rows = mixed[0] * mixed[1];
-        let pulls = self.pulls_normed(wants);
         let end = self.end();
-        let ends = end.cost(rows, d_model, pulls, call.keep);
+        let ends = end.cost(rows, d_model, &self.end_call(call));
         let kept = [
             self.needs_tokens(wants).then_some(read),
             (self.mixes() && self.needs_mixed(wants)).then_some(mixed),
