@@ -4,6 +4,7 @@ use burn::{
     module::{Module, Param},
     tensor::Tensor,
 };
+use peft::{Adaptable, Visit};
 use text_encoder::TextEncoder;
 use vision_encoder::VisionEncoder;
 
@@ -39,5 +40,16 @@ impl<V: VisionEncoder, T: TextEncoder> DualEncoder<V, T> {
             .logit_scale
             .clone()
             .map(|scale| scale.clamp(0.0, max.max(1.0).ln()));
+    }
+}
+
+impl<V, T> Adaptable for DualEncoder<V, T>
+where
+    V: VisionEncoder + Adaptable,
+    T: TextEncoder + Adaptable,
+{
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.within("vision", &mut self.vision);
+        visit.within("text", &mut self.text);
     }
 }

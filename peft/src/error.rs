@@ -47,4 +47,46 @@ pub enum PeftError {
         /// The adapter.
         name: String,
     },
+    /// A pattern cannot be read.
+    #[error("the pattern `{pattern}` cannot be read: {why}")]
+    Pattern {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A name or pattern means nothing.
+    #[error("`{wanted}` means no module of the model; near are: {near}")]
+    NoTarget {
+        /// The name or pattern.
+        wanted: String,
+        /// What there is.
+        near: String,
+    },
+    /// A config says what cannot be.
+    #[error("`{key}` is {found}; supported: {supported}")]
+    Config {
+        /// The key.
+        key: String,
+        /// What it says.
+        found: String,
+        /// What it may say.
+        supported: String,
+    },
+    /// An adapter has no such tensor.
+    #[error("`{tensor}` is of another kind of adapter than the config's")]
+    Unexpected {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A tensor has another shape.
+    #[error("`{tensor}` is {found:?}; the model's map needs {wanted:?}")]
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// What it is.
+        found: Vec<usize>,
+        /// What it has to be.
+        wanted: Vec<usize>,
+    },
 }

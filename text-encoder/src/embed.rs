@@ -1,7 +1,6 @@
 //! From token ids to hidden states: the first segment of a text tower.
 
 use burn::{
-    backend::{Dispatch, ops::ModuleOps},
     module::{Initializer, Module, Param},
     tensor::{Device, Int, Tensor, module::embedding},
 };
@@ -9,6 +8,7 @@ use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
     Streams, is_trainable, parameters,
 };
+use peft::{Adaptable, EmbeddingLora, Visit, pull_look_up};
 use precision::Stored;
 use transformer::{LayerNorm, dropout};
 
@@ -21,6 +21,8 @@ use crate::TextConfig;
 pub struct TextEmbed {
     /// `[vocabulary, d_model]`.
     pub tokens: Param<Tensor<2>>,
+    /// The place for an adapter of the tokens; empty unless one is put there.
+    pub token_adapter: Option<EmbeddingLora>,
     /// `[context, d_model]`.
     pub positions: Param<Tensor<2>>,
     /// `[segment types, d_model]` (BERT).
@@ -37,6 +39,7 @@ impl TextEmbed {
         let d_model = config.sizes.d_model;
         Self {
             tokens: normal(0.02).init([config.vocab_size, d_model], device),
+            token_adapter: None,
             // CLIP's, and BERT's.
             positions: normal(if config.embed_norm { 0.02 } else { 0.01 })
                 .init([config.context, d_model], device),
@@ -74,6 +77,9 @@ impl TextEmbed {
             }
             _ => embedding(table, ids.clone()),
         };
+        if let Some(adapter) = &self.token_adapter {
+            sum = sum + self.adapted(adapter, ids.clone());
+        }
         sum = sum
             + self
                 .positions
@@ -87,9 +93,27 @@ impl TextEmbed {
         sum
     }
 
+    /// What the adapter of the tokens adds. The padding row takes part, but its look-ups give it no gradient.
+    fn adapted(&self, adapter: &EmbeddingLora, ids: Tensor<2, Int>) -> Tensor<3> {
+        let Some(padding) = self.padding_id.filter(|_| adapter.a.val().is_autodiff()) else {
+            return adapter.forward(ids);
+        };
+        let [_, rank] = adapter.a.lazy_shape().dims();
+        let mut still = adapter.clone();
+        still.a = still.a.map(|a| {
+            let row = a.clone().slice([padding..padding + 1, 0..rank]).detach();
+            a.slice_assign([padding..padding + 1, 0..rank], row)
+        });
+        still.forward(ids)
+    }
+
     fn trains(&self) -> bool {
         self.norm.as_ref().is_some_and(LayerNorm::trains)
             || is_trainable(&self.tokens)
+            || self
+                .token_adapter
+                .as_ref()
+                .is_some_and(EmbeddingLora::trains)
             || is_trainable(&self.positions)
             || self.segments.as_ref().is_some_and(is_trainable)
     }
@@ -192,6 +216,16 @@ impl Segment for TextEmbed {
                 pull_look_up(segments.val(), cotangent.clone(), types)
             });
         }
+        if let Some(adapter) = &self.token_adapter {
+            let a = adapter.a.id;
+            adapter.pull(saved.ids.clone(), cotangent.clone(), gradients);
+            if let (Some(padding), Some(table)) = (self.padding_id, gradients.take(a)) {
+                let rank = adapter.rank();
+                let row = Tensor::zeros([rank], &table.device());
+                let of_padding = padding * rank..(padding + 1) * rank;
+                gradients.add(a, table.slice_assign([of_padding], row));
+            }
+        }
         gradients.give(&self.tokens, || self.pull_tokens(cotangent, saved.ids));
         Streams::default()
     }
@@ -202,7 +236,11 @@ impl Segment for TextEmbed {
         let [_, d_model] = self.tokens.lazy_shape().dims();
         let hidden = [ids[0], ids[1], d_model];
         let keeps = self.norm.is_some() && self.trains();
+        let adapter = self.token_adapter.as_ref();
+        let tokens = ids[0] * ids[1];
         Cost {
+            forward_flops: adapter.map_or(0, |adapter| adapter.forward_flops(tokens)),
+            backward_flops: adapter.map_or(0, |adapter| adapter.pull_flops(tokens)),
             saved_bytes: if keeps {
                 call.keep.bytes(hidden.iter().product())
             } else {
@@ -213,12 +251,8 @@ impl Segment for TextEmbed {
     }
 }
 
-/// The framework's own pullback of [`embedding`]: a table of zeros, to which each row of the cotangent is added in place.
-fn pull_look_up(table: Tensor<2>, cotangent: Tensor<3>, ids: Tensor<2, Int>) -> Tensor<2> {
-    let (table, cotangent) = (table.into_dispatch(), cotangent.into_dispatch());
-    Tensor::from_dispatch(Dispatch::embedding_backward(
-        table,
-        cotangent,
-        ids.into_dispatch(),
-    ))
+impl Adaptable for TextEmbed {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.embedding("tokens", &mut self.token_adapter, &mut self.tokens);
+    }
 }

@@ -8,7 +8,7 @@ use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
     Streams, parameters,
 };
-use peft::{Linear, LinearCall, LinearConfig};
+use peft::{Adaptable, Linear, LinearCall, LinearConfig, Visit};
 use precision::Stored;
 use transformer::{HeadEnd, HeadEndSaved, LayerNorm, POOLED, PooledToken};
 
@@ -223,5 +223,12 @@ impl Segment for TextHead {
             backward_flops: cost.backward_flops,
             saved_bytes: token + cost.saved_bytes,
         }
+    }
+}
+
+impl Adaptable for TextHead {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.optional("pooler", &mut self.pooler);
+        visit.optional("projection", &mut self.projection);
     }
 }

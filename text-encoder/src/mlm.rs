@@ -8,7 +8,7 @@ use checkpointing::{
     Call, Chain, Cost, Execution, Forward, Gradients, HIDDEN, Outline, Parameter, Passenger, Saved,
     Seed, Segment, State, Streams, Wants, is_trainable, parameters,
 };
-use peft::{Linear, LinearCall, LinearConfig, LinearSaved};
+use peft::{Adaptable, Linear, LinearCall, LinearConfig, LinearSaved, Visit};
 use precision::Stored;
 use transformer::{
     Activation, LayerNorm, Locked, VocabularyHead, VocabularyLoss, VocabularyWants, push_blocks,
@@ -408,5 +408,24 @@ impl MaskedBatch {
             Some(mask) => state.with("mask", Passenger::Mask(mask)),
         };
         Piece { state, labels }
+    }
+}
+
+impl Adaptable for MaskedLanguageModel {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.within("bert", &mut self.bert);
+        visit.within("head", &mut self.head);
+    }
+}
+
+impl Adaptable for MlmHead {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.within("transform", &mut self.transform);
+    }
+}
+
+impl Adaptable for MlmTransform {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.linear("dense", &mut self.dense);
     }
 }

@@ -5,7 +5,7 @@ use burn::{
     tensor::{Bool, Device, Int, Tensor},
 };
 use checkpointing::{Chain, Passenger, State};
-use peft::LinearConfig;
+use peft::{Adaptable, LinearConfig, Visit};
 use transformer::{Block, BlockConfig, Locked, NormOrder, POOLED, Tokens, push_blocks};
 
 use crate::{TextConfig, TextEmbed, TextHead};
@@ -121,5 +121,13 @@ impl TextEncoder for TextTransformer {
     fn pooled(&self, input: &State) -> Option<Tensor<2, Int>> {
         let ids = input.ids("ids").expect("the chain needs token ids `ids`");
         Some(self.head.place(ids))
+    }
+}
+
+impl Adaptable for TextTransformer {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.within("embed", &mut self.embed);
+        visit.within("blocks", &mut self.blocks);
+        visit.within("head", &mut self.head);
     }
 }

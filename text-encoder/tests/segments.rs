@@ -1,11 +1,14 @@
 //! Each segment of a text tower against autodiff and against what it says of its cost, with every parameter frozen and
 //! not.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::{Device, Distribution, Int, Tensor};
 use checkpointing::{
     Call, Passenger, Seed, State, Wants,
     check::{check_segment, freezings, shaken},
 };
+use peft::{Adaptable, Kind, LoraConfig, LoraStart, ModuleNames, Names, Plan, Targets, attach};
 use text_encoder::{LABELLED, MlmHead, TextConfig};
 
 fn configs() -> [(&'static str, TextConfig); 4] {
@@ -51,10 +54,67 @@ fn the_embedding_is_autodiffs_and_costs_what_it_says() {
     let nothing = Wants::nothing();
     let call = Call::new(Seed::new(5), &nothing);
     for (name, config) in configs() {
-        let tower = shaken(config.init(&device));
-        for (freezing, embed) in freezings(&tower.embed) {
-            println!("{name}, {freezing}");
-            check_segment(&embed, &input(&device), &call, 1e-5);
+        let plain = config.init(&device);
+        let adapted = with_adapters(plain.clone(), &lora(), &["tokens"], &device);
+        for tower in [plain, adapted] {
+            let tower = shaken(tower);
+            for (freezing, embed) in freezings(&tower.embed) {
+                println!("{name}, {freezing}");
+                check_segment(&embed, &input(&device), &call, 1e-5);
+            }
+        }
+    }
+}
+
+fn lora() -> Kind {
+    Kind::Lora {
+        config: LoraConfig {
+            rank: 3,
+            alpha: 4.0,
+            rank_stabilised: false,
+            dropout: 0.3,
+            start: LoraStart::Kaiming,
+        },
+        is_dora: false,
+        ranks: BTreeMap::new(),
+        alphas: BTreeMap::new(),
+    }
+}
+
+fn with_adapters<M: Adaptable>(mut model: M, kind: &Kind, at: &[&str], device: &Device) -> M {
+    let plan = Plan {
+        kind: kind.clone(),
+        targets: Targets {
+            names: Names::List(at.iter().map(|name| (*name).to_owned()).collect()),
+            ..Targets::default()
+        },
+    };
+    attach(&mut model, "a", &plan, &ModuleNames::default(), device).unwrap();
+    model
+}
+
+#[test]
+fn heads_with_adapters_are_autodiffs_and_cost_what_they_say() {
+    let device = testing::device();
+    let x = Tensor::random([2, 5, 24], Distribution::Normal(0.0, 1.0), &device);
+    let input = input(&device).with_stream(checkpointing::HIDDEN, x);
+    let feedforward = Names::List(vec!["projection".into()]);
+    let [.., (_, config)] = configs();
+    for kind in [lora(), Kind::Ia3 { feedforward }] {
+        let tower = config.init(&device);
+        let tower = with_adapters(tower, &kind, &["pooler", "projection"], &device);
+        let head = with_adapters(MlmHead::new(&config, &device), &kind, &["dense"], &device);
+        let (head, transform) = (shaken(tower.head), shaken(head.transform));
+        for wants in [Wants::hidden(), Wants::nothing()] {
+            let call = Call::new(Seed::new(5), &wants);
+            for (freezing, head) in freezings(&head) {
+                println!("{kind:?}, {freezing}, {wants:?}");
+                check_segment(&head, &input, &call, 1e-5);
+            }
+            for (freezing, transform) in freezings(&transform) {
+                println!("{kind:?}, masked words, {freezing}, {wants:?}");
+                check_segment(&transform, &input, &call, 1e-5);
+            }
         }
     }
 }

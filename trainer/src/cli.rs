@@ -7,11 +7,12 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
+        adapters::{self, AdaptersArgs},
         bench::{self, BenchArgs},
         data_check::{self, CheckArgs},
         embed::{self, EmbedArgs},
         eval::{self, EvalArgs},
-        export::{self, ExportArgs},
+        export::{self, ExportArgs, MergeArgs},
         show_recipe::{self, RecipeArgs},
         train::{self, TrainArgs},
     },
@@ -38,6 +39,10 @@ enum Command {
     Eval(EvalArgs),
     /// Writes the model of a run or of a folder of weights for transformers or open_clip.
     Export(ExportArgs),
+    /// Folds the adapters of a run into its base, and writes the whole model for transformers or open_clip.
+    Merge(MergeArgs),
+    /// Says what an adapter is.
+    Adapters(AdaptersArgs),
     /// Writes the embeddings of a source's pictures and captions.
     Embed(EmbedArgs),
     /// Looks at data without training.
@@ -85,15 +90,21 @@ enum Product {
 fn run(cli: Cli) -> anyhow::Result<Product> {
     let device = || device::open(cli.device);
     let product = match &cli.command {
-        Command::Train(_) | Command::Export(_) | Command::Embed(_) => Product::Files,
-        Command::Eval(_) | Command::Data(_) | Command::Recipe(_) | Command::Bench(_) => {
-            Product::Output
+        Command::Train(_) | Command::Export(_) | Command::Merge(_) | Command::Embed(_) => {
+            Product::Files
         }
+        Command::Adapters(_)
+        | Command::Eval(_)
+        | Command::Data(_)
+        | Command::Recipe(_)
+        | Command::Bench(_) => Product::Output,
     };
     match cli.command {
         Command::Train(args) => train::run(&args, &device()?),
         Command::Eval(args) => eval::run(&args, &device()?),
         Command::Export(args) => export::run(&args, &device()?),
+        Command::Merge(args) => export::merge(&args, &device()?),
+        Command::Adapters(args) => adapters::run(&args),
         Command::Embed(args) => embed::run(&args, &device()?),
         Command::Data(DataCommand::Check(args)) => data_check::run(&args),
         Command::Recipe(args) => show_recipe::run(&args),

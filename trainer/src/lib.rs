@@ -2,6 +2,7 @@
 // Messages go through `say`, which survives when nobody reads them.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 
+mod adapters;
 pub mod cli;
 mod commands;
 pub mod device;

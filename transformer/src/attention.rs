@@ -6,7 +6,7 @@ use burn::{
 };
 use checkpointing::{Gradients, Saved, Seed, product_flops};
 use kernels::{Dropout, Mask, attend, pull_attend};
-use peft::{Linear, LinearCall, LinearConfig, LinearSaved};
+use peft::{Adaptable, Linear, LinearCall, LinearConfig, LinearSaved, Visit};
 use precision::Stored;
 
 use crate::{
@@ -382,5 +382,14 @@ impl Layer for Attention {
 
     fn cost(&self, [batch, tokens, _]: [usize; 3], call: &LayerCall<'_>) -> LayerCost {
         self.cost_from(batch, [tokens, tokens], call)
+    }
+}
+
+impl Adaptable for Attention {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.linear("query", &mut self.query);
+        visit.linear("key", &mut self.key);
+        visit.linear("value", &mut self.value);
+        visit.linear("output", &mut self.output);
     }
 }

@@ -9,6 +9,7 @@ use checkpointing::{
     Streams, parameters,
 };
 use kernels::Mask;
+use peft::{Adaptable, Visit};
 use precision::Stored;
 
 use crate::{
@@ -176,6 +177,13 @@ impl Block {
             wants_input: self.pulls_middle(call),
             keep: call.keep,
         }
+    }
+}
+
+impl Adaptable for Block {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.within("attention", &mut self.attention);
+        visit.within("mlp", &mut self.mlp);
     }
 }
 

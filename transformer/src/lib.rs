@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod adapters;
 mod attention;
 mod block;
 mod block_keys;
@@ -15,6 +16,7 @@ mod pooled;
 mod vocabulary_loss;
 mod weights;
 
+pub use adapters::{AdapterError, AdapterNames, TrainedPaths};
 pub use attention::{Attention, AttentionConfig, AttentionSaved};
 pub use block::{Block, BlockConfig, BlockSaved};
 pub use block_keys::BlockKeys;

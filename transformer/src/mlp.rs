@@ -5,7 +5,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use checkpointing::{Gradients, Saved};
-use peft::{Bottleneck, Linear, LinearCall, LinearConfig, LinearSaved};
+use peft::{Adaptable, Bottleneck, Linear, LinearCall, LinearConfig, LinearSaved, Visit};
 use precision::Stored;
 
 use crate::{
@@ -178,6 +178,15 @@ impl Layer for Mlp {
                 + first.saved_bytes(rows, &of_first)
                 + second.saved_bytes(rows, &of_second),
         }
+    }
+}
+
+impl Adaptable for Mlp {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        let [d_model, _] = self.fc1.base().sizes();
+        visit.linear("fc1", &mut self.fc1);
+        visit.linear("fc2", &mut self.fc2);
+        visit.beside("parallel", &mut self.parallel, d_model);
     }
 }
 

@@ -8,7 +8,7 @@ use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
     Streams, is_trainable, parameters, product_flops,
 };
-use peft::{Linear, LinearCall, LinearConfig, LinearSaved};
+use peft::{Adaptable, Linear, LinearCall, LinearConfig, LinearSaved, Visit};
 use precision::{Format, Stored};
 use rand::{SeedableRng, seq::index};
 use rand_chacha::ChaCha8Rng;
@@ -370,6 +370,12 @@ impl KeptPatches {
 fn indices(places: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     let count = places.len();
     Tensor::from_data(TensorData::new(places, [count]), device)
+}
+
+impl Adaptable for PatchEmbed {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.linear("patches", &mut self.patches);
+    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use checkpointing::{
     Call, Cost, Forward, Gradients, HIDDEN, Outline, Parameter, Saved, Seed, Segment, State,
     Streams, Wants, is_trainable, parameters,
 };
-use peft::{Linear, LinearCall, LinearConfig};
+use peft::{Adaptable, Linear, LinearCall, LinearConfig, Visit};
 use precision::Stored;
 use transformer::{
     Attention, AttentionConfig, AttentionSaved, Branch, BranchEnd, BranchSaved, HeadEnd,
@@ -496,5 +496,22 @@ impl Segment for VisionHead {
             backward_flops: pool.backward_flops + ends.backward_flops,
             saved_bytes: call.keep.bytes(kept) + pool.saved_bytes + ends.saved_bytes,
         }
+    }
+}
+
+impl Adaptable for AttentionPool {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.within("attention", &mut self.attention);
+        visit.within("mlp", &mut self.mlp);
+    }
+}
+
+impl Adaptable for VisionHead {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        if let Some(pool) = &mut self.attention_pool {
+            visit.within("attention_pool", pool);
+        }
+        visit.optional("pooler", &mut self.pooler);
+        visit.optional("projection", &mut self.projection);
     }
 }

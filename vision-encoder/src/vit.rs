@@ -5,6 +5,7 @@ use burn::{
     tensor::{Device, Int, Tensor},
 };
 use checkpointing::{Chain, Passenger, State};
+use peft::{Adaptable, Visit};
 use transformer::{Block, Locked, POOLED, Tokens, push_blocks};
 
 use crate::{PatchEmbed, Pooling, VisionConfig, VisionHead};
@@ -86,5 +87,13 @@ impl VisionEncoder for VisionTransformer {
         let pixels = input.pixels("pixels");
         let first = || Tensor::zeros([pixels.dims()[0], 1], &pixels.device());
         self.pools_class.then(first)
+    }
+}
+
+impl Adaptable for VisionTransformer {
+    fn places(&mut self, visit: &mut Visit<'_>) {
+        visit.within("embed", &mut self.embed);
+        visit.within("blocks", &mut self.blocks);
+        visit.within("head", &mut self.head);
     }
 }

@@ -6,6 +6,7 @@ use checkpointing::{
     Call, Passenger, Seed, State, Wants,
     check::{check_segment, freezings, shaken},
 };
+use peft::{Dora, Ia3, LoraConfig, LoraStart, Method, Place, for_places};
 use vision_encoder::{Pooling, VisionConfig, VisionTransformer};
 
 fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
@@ -75,8 +76,43 @@ fn towers(device: &Device) -> Vec<(&'static str, VisionTransformer)> {
             },
         ),
     ];
-    let tower = |config: VisionConfig| shaken(config.init(device));
-    configs.map(|(name, config)| (name, tower(config))).into()
+    let mut towers = Vec::new();
+    for (name, config) in configs {
+        let plain = config.init(device);
+        let adapted = with_adapters(plain.clone(), device);
+        towers.push((name, shaken(plain)));
+        towers.push((name, shaken(adapted)));
+    }
+    towers
+}
+
+/// Adapters on every map outside the blocks, one kind after another.
+fn with_adapters(mut tower: VisionTransformer, device: &Device) -> VisionTransformer {
+    let lora = LoraConfig {
+        rank: 3,
+        alpha: 4.0,
+        rank_stabilised: false,
+        dropout: 0.3,
+        start: LoraStart::Kaiming,
+    };
+    let mut count = 0;
+    for_places(&mut tower, |path, place| {
+        let Place::Linear(map) = place else {
+            return;
+        };
+        if path.starts_with("blocks") {
+            return;
+        }
+        let sizes = map.base().sizes();
+        let method = match count % 3 {
+            0 => Method::Lora(lora.init(sizes, device)),
+            1 => Method::Dora(Dora::new(&lora, &map.base(), device)),
+            _ => Method::Ia3(Ia3::new(sizes, count % 2 == 0, device)),
+        };
+        map.attach("a", method).unwrap();
+        count += 1;
+    });
+    tower
 }
 
 #[test]

@@ -31,6 +31,10 @@ enum Command {
     Eval(trainer::Args),
     /// Write the model of a run or of a folder of weights for transformers or open_clip.
     Export(trainer::Args),
+    /// Fold the adapters of a run into its base, and write the whole model.
+    Merge(trainer::Args),
+    /// Say what an adapter is: `adapters PATH`.
+    Adapters(trainer::Args),
     /// Write the embeddings of a source's pictures and captions.
     Embed(trainer::Args),
     /// Look at data without training: `data check SOURCE`.
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
         Command::Train(args) => trainer::run("train", args),
         Command::Eval(args) => trainer::run("eval", args),
         Command::Export(args) => trainer::run("export", args),
+        Command::Merge(args) => trainer::run("merge", args),
+        Command::Adapters(args) => trainer::run("adapters", args),
         Command::Embed(args) => trainer::run("embed", args),
         Command::Data(args) => trainer::run("data", args),
         Command::Recipe(args) => trainer::run("recipe", args),

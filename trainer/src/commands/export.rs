@@ -11,10 +11,11 @@ use clap::Args;
 use transformer::Weights;
 
 use crate::{
+    adapters,
     files::write,
     recipe::Overrides,
     say::{say, tell},
-    task::{Export, Format, OpenedModel, Task, WithTask, with_task},
+    task::{Built, Export, Format, OpenedModel, Task, WithTask, with_task},
 };
 
 /// Options of `export`.
@@ -31,12 +32,58 @@ pub(crate) struct ExportArgs {
     format: Format,
 }
 
+/// Options of `merge`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MergeArgs {
+    /// The folder of a run with adapters; or of weights, with `--adapter`.
+    #[arg(long)]
+    run: PathBuf,
+    /// An adapter of HF PEFT or of a run, for the weights in `--run`.
+    #[arg(long)]
+    adapter: Option<PathBuf>,
+    /// The folder to write; it must be empty or not exist.
+    #[arg(long)]
+    out: PathBuf,
+    /// Whose files.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// Writes the whole model of a run with its adapters folded in, as `export` writes a model.
+///
+/// # Errors
+///
+/// As [`run`]; if there is no adapter, or it cannot be folded in.
+pub(crate) fn merge(args: &MergeArgs, device: &Device) -> anyhow::Result<()> {
+    let MergeArgs {
+        run,
+        adapter,
+        out,
+        format,
+    } = args.clone();
+    let what = What::Merged(adapter);
+    let args = ExportArgs { run, out, format };
+    written(&args, what, device)
+}
+
 /// Writes config, weights, tokenizer and preprocessing of a run's newest whole record, or of a folder of weights.
 ///
 /// # Errors
 ///
 /// If the folder holds no model, the format has no model of this shape, or the new folder cannot be written.
 pub(crate) fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
+    written(args, What::AsIs, device)
+}
+
+/// What of a model is written.
+enum What {
+    /// The model; of a run with adapters, these alone.
+    AsIs,
+    /// The model with its adapters, or those of a folder, folded in.
+    Merged(Option<PathBuf>),
+}
+
+fn written(args: &ExportArgs, what: What, device: &Device) -> anyhow::Result<()> {
     check_folder(&args.out)?;
     let overrides = Overrides {
         // A recipe must name data. An export opens none.
@@ -47,6 +94,7 @@ pub(crate) fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
     let task = opened.recipe.task.clone();
     let making = Making {
         args,
+        what,
         opened,
         device,
     };
@@ -75,6 +123,7 @@ pub(crate) fn run(args: &ExportArgs, device: &Device) -> anyhow::Result<()> {
 
 struct Making<'a> {
     args: &'a ExportArgs,
+    what: What,
     opened: OpenedModel,
     device: &'a Device,
 }
@@ -83,9 +132,20 @@ impl WithTask for Making<'_> {
     type Output = anyhow::Result<Export>;
 
     fn run<T: Task>(mut self) -> anyhow::Result<Export> {
-        let built = self.opened.build::<T>(self.device)?;
+        let mut built = self.opened.build::<T>(self.device)?;
         built.log_lines.iter().for_each(tell);
         let format = self.args.format;
+        if let What::Merged(adapter) = &self.what {
+            built = self.merged(built, adapter.as_deref())?;
+        } else if built.adapters.is_some() {
+            return Ok(Export {
+                weights: built.weights()?,
+                config: built.config,
+                files: Vec::new(),
+                notes: Vec::new(),
+                call: "PeftModel.from_pretrained(base, \"{}\")",
+            });
+        }
         if let Some(export) = built.task.export(&built.model, format)? {
             return Ok(export);
         }
@@ -101,6 +161,30 @@ impl WithTask for Making<'_> {
             format.library(),
             remedy.into_iter().flatten().collect::<String>()
         )
+    }
+}
+
+impl Making<'_> {
+    /// The model with adapters folded in.
+    fn merged<T: Task>(
+        &self,
+        mut built: Built<T>,
+        adapter: Option<&Path>,
+    ) -> anyhow::Result<Built<T>> {
+        let run = self.args.run.display();
+        if let Some(adapter) = adapter {
+            ensure!(
+                built.adapters.is_none(),
+                "{run}: has an adapter of its own; leave out --adapter, or name the weights that it is of"
+            );
+            built = adapters::with_files(built, adapter, self.device)?;
+        }
+        ensure!(
+            built.adapters.take().is_some(),
+            "{run}: has no adapter to fold in; name one with --adapter, or use `export`"
+        );
+        built.model = adapters::merged(&built.model)?;
+        Ok(built)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the program does: a file for each command.
 
+pub(crate) mod adapters;
 pub(crate) mod bench;
 pub(crate) mod data_check;
 pub(crate) mod embed;

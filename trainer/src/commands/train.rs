@@ -16,6 +16,7 @@ use data::{Ledger, Source};
 use optimizer::{Groups, SlotOptimizer};
 
 use crate::{
+    adapters,
     device::{Capabilities, state_memory},
     input::{
         early,
@@ -24,9 +25,9 @@ use crate::{
         sources::{self, Joined},
         watched::{self, Watched},
     },
-    recipe::{Overrides, Recipe, Said},
+    recipe::{Overrides, Peft, Recipe, Said},
     run::{
-        Clock, Contents, Resumed, RunFolder, Training, longer,
+        Clock, Contents, Resumed, RunFolder, Training, Unmoved, longer,
         record::{self, Found},
     },
     say::{say, tell},
@@ -166,6 +167,7 @@ impl Start<'_> {
             config,
             texts,
             log_lines,
+            adapters,
         } = built;
         log_lines.iter().for_each(tell);
         for on in &data.validation {
@@ -191,12 +193,14 @@ impl Start<'_> {
         if record.is_none() {
             folder.note_bad(data.skipped.errors())?;
         }
+        let all = parameter_count(&model);
+        let unmoved = (trained_count(&optimizer) < all).then(|| Unmoved::of(&optimizer));
         tell(format_args!(
             "{}: {} {}, {}, {steps} steps of {}; {}",
             recipe.name,
             data.source.len(),
             T::SAMPLES,
-            parameters(parameter_count(&model), &optimizer),
+            parameters(all, trained_count(&optimizer)),
             recipe.train.batch,
             folder.path().display()
         ));
@@ -206,6 +210,7 @@ impl Start<'_> {
         let seconds = state.map_or(0.0, |state| state.seconds);
         Training {
             task: &task,
+            adapters: adapters.as_ref(),
             recipe,
             device,
             folder,
@@ -221,6 +226,7 @@ impl Start<'_> {
             clock: Clock::after(Duration::from_secs_f64(seconds)),
             stop: stop.clone(),
             saved: state.map(|state| state.step),
+            unmoved,
         }
         .run(model, optimizer, loader)
     }
@@ -246,7 +252,7 @@ impl Start<'_> {
                 .digests
                 .is_none()
                 .then(|| scope.spawn(|| digests(source)));
-            let built = T::build(plan)?;
+            let built = adapters::build::<T>(plan)?;
             let hashed = hashing.map(ScopedJoinHandle::join).transpose();
             let hashed = hashed
                 .map_err(|_| anyhow::anyhow!("the thread that hashes the captions panicked"))?;
@@ -258,16 +264,20 @@ impl Start<'_> {
 }
 
 /// How many parameters there are, and how many train where some stand still.
-fn parameters(all: usize, optimizer: &SlotOptimizer) -> String {
+fn parameters(all: usize, trained: usize) -> String {
     let million = |count: usize| count as f64 / 1e6;
-    let shapes = optimizer.slots().iter().map(|slot| &slot.shape);
-    let trained: usize = shapes.map(|shape| shape.iter().product::<usize>()).sum();
     let all_of_them = format!("{:.1} M parameters", million(all));
     if trained == all {
         all_of_them
     } else {
         format!("{all_of_them}, of which {:.2} M train", million(trained))
     }
+}
+
+/// How many numbers an optimizer changes.
+fn trained_count(optimizer: &SlotOptimizer) -> usize {
+    let shapes = optimizer.slots().iter().map(|slot| &slot.shape);
+    shapes.map(|shape| shape.iter().product::<usize>()).sum()
 }
 
 /// Says that a run is complete, if it is.
@@ -340,9 +350,11 @@ fn optimizer<M: Module + ModuleDisplay>(
     device: &Device,
 ) -> anyhow::Result<SlotOptimizer> {
     let settings = &recipe.train;
+    let rules = settings.groups.iter();
+    let of_b = recipe.peft.as_ref().and_then(Peft::group);
     let groups = Groups {
         weight_decay: settings.weight_decay,
-        rules: settings.groups.clone(),
+        rules: rules.cloned().chain(of_b).collect(),
         layer_decay: settings.layer_decay,
         ..Groups::default()
     };

@@ -14,6 +14,7 @@ use super::{
     preprocessing, weight_file,
 };
 use crate::{
+    adapters::{ADAPTER_CONFIG, ADAPTER_WEIGHTS},
     files,
     recipe::{Overrides, Recipe},
 };
@@ -35,10 +36,10 @@ pub struct ConfigFile {
 impl ConfigFile {
     /// The names that the weights beside it may be found under, first to last.
     pub(crate) fn weights_names(&self) -> &'static [&'static str] {
-        if self.name == OPEN_CLIP {
-            &weight_file::OPEN_CLIP
-        } else {
-            &weight_file::HF
+        match self.name {
+            OPEN_CLIP => &weight_file::OPEN_CLIP,
+            ADAPTER_CONFIG => &[ADAPTER_WEIGHTS],
+            _ => &weight_file::HF,
         }
     }
 
@@ -111,6 +112,10 @@ impl WeightsFolder {
                     HF
                 })
             }
+            (false, false) if is_there(ADAPTER_CONFIG) => bail!(
+                "{}: holds an adapter and no model; fold it into its base with `merge --run {0} --out DIR`, and name DIR",
+                path.display()
+            ),
             (false, false) => bail!(
                 "{}: holds no {}; a folder of weights holds one of them, and the weights beside it",
                 path.display(),

@@ -2,6 +2,7 @@
 
 mod model;
 mod optimizer;
+mod peft;
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -65,6 +66,7 @@ pub(super) fn check(recipe: &Recipe, said: &Said) -> Vec<Impossible> {
     faults.task(&recipe.task);
     faults.tokens(recipe);
     faults.model(&recipe.model, &recipe.task);
+    faults.peft(recipe);
     faults.batches(&recipe.train, &recipe.task);
     faults.length(&recipe.train, said);
     faults.optimizer(&recipe.train);

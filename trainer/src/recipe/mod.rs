@@ -17,6 +17,7 @@ mod layers;
 mod model;
 mod origin;
 mod path;
+mod peft;
 mod read;
 mod said;
 mod tagged;
@@ -41,6 +42,7 @@ pub use layers::Overrides;
 pub use model::{Family, Lock, Model, Start, Text, Tower, Vision};
 pub use origin::Origin;
 pub use path::RecipePath;
+pub use peft::{Peft, PeftKind, RankRule};
 pub use said::Said;
 pub use task::{Classify, Mlm, Task};
 pub use tokens::{Learnt, OfWeights, Reading, Tokens, Vocabulary};
@@ -73,6 +75,9 @@ pub struct Recipe {
     pub tokens: Tokens,
     /// What is trained.
     pub model: Model,
+    /// Adapters on a model whose own weights stand still.
+    #[serde(default)]
+    pub peft: Option<Peft>,
     /// The loop and the optimizer.
     pub train: Train,
     /// What is measured.

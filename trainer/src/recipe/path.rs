@@ -20,6 +20,12 @@ impl RecipePath {
     }
 }
 
+impl From<PathBuf> for RecipePath {
+    fn from(path: PathBuf) -> Self {
+        Self(path)
+    }
+}
+
 impl AsRef<Path> for RecipePath {
     fn as_ref(&self) -> &Path {
         self.as_path()

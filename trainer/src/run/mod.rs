@@ -14,6 +14,7 @@ mod resume;
 pub mod schedule;
 mod step;
 mod training;
+mod trains;
 
 pub(crate) use advice::longer;
 pub(crate) use clock::Clock;
@@ -22,3 +23,4 @@ pub(crate) use folder::RunFolder;
 pub(crate) use log::bad_sample;
 pub(crate) use resume::Resumed;
 pub(crate) use training::Training;
+pub(crate) use trains::Unmoved;

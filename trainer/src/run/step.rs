@@ -6,6 +6,7 @@ use optimizer::{Step, gradient_norm};
 use super::{
     metrics::Metrics,
     training::{Trained, Training},
+    trains,
 };
 use crate::{
     device::on_rayon_thread,
@@ -17,17 +18,30 @@ use crate::{
 impl<T: Task> Training<'_, T> {
     /// Makes step `step + 1`. If its loss or its gradients are no numbers nothing is changed, and the step fails or is
     /// skipped, as the recipe says.
+    ///
+    /// Gives lines, too, that say what trains, before the first step of a run in which not everything does.
     pub(super) fn step(
-        &self,
+        &mut self,
         trained: Trained<T::Model>,
         batches: Vec<BatchOf<T>>,
         step: u64,
-    ) -> (Trained<T::Model>, anyhow::Result<Metrics>) {
+    ) -> (Trained<T::Model>, anyhow::Result<Metrics>, Vec<String>) {
         let rate = self.learning_rate().at(step);
-        let (task, recipe) = (self.task, self.recipe);
+        let (task, recipe, first) = (self.task, self.recipe, self.first);
+        let unmoved = self.unmoved.as_mut();
         on_rayon_thread(self.device, move || {
             let seed = Seed::new(recipe.seed).child(step);
             let learnt = task.step(&trained.model, batches, seed);
+            let mut lines = Vec::new();
+            if let Some(unmoved) = unmoved {
+                let (model, gradients) = (&trained.model, &learnt.gradients);
+                if step == first {
+                    lines = trains::table(model, &trained.optimizer, gradients, recipe.train.lr);
+                }
+                if let Err(error) = unmoved.look(step - first + 1, gradients) {
+                    return (trained, Err(error), lines);
+                }
+            }
             let (trained, metrics) = update(task, &recipe.train, trained, learnt, rate);
             if metrics.is_skipped && !recipe.train.skip_nonfinite {
                 let Metrics { loss, norm, .. } = metrics;
@@ -36,9 +50,9 @@ impl<T: Task> Training<'_, T> {
                      `train.warmup`, or skip such steps with `train.skip_nonfinite`",
                     step + 1
                 );
-                return (trained, Err(error));
+                return (trained, Err(error), lines);
             }
-            (trained, Ok(metrics))
+            (trained, Ok(metrics), lines)
         })
     }
 

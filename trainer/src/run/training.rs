@@ -16,12 +16,14 @@ use data::Ledger;
 use indicatif::ProgressBar;
 use optimizer::SlotOptimizer;
 
+use super::trains::Unmoved;
 use super::{
     clock::Clock,
     folder::RunFolder,
     record::{self, State},
 };
 use crate::{
+    adapters::Adapters,
     input::{
         loader::{Loader, Next, Position, queue},
         watched::Watched,
@@ -29,12 +31,14 @@ use crate::{
     progress,
     recipe::{Recipe, SaveEvery},
     say::{command, quoted, tell},
-    task::{BatchOf, Stopped, Task, Validation},
+    task::{BatchOf, Stopped, Task, Validation, weights_of_record},
 };
 
 /// A run from one of its steps on.
 pub(crate) struct Training<'a, T> {
     pub(crate) task: &'a T,
+    /// The adapters that are trained, in place of the model.
+    pub(crate) adapters: Option<&'a Adapters>,
     pub(crate) recipe: &'a Recipe,
     pub(crate) device: &'a Device,
     pub(crate) folder: RunFolder,
@@ -53,6 +57,8 @@ pub(crate) struct Training<'a, T> {
     pub(crate) stop: Arc<AtomicBool>,
     /// The step of the newest record.
     pub(crate) saved: Option<u64>,
+    /// What trains and has not moved yet; none where everything trains.
+    pub(crate) unmoved: Option<Unmoved>,
 }
 
 /// Whether there is a next step.
@@ -116,8 +122,9 @@ impl<T: Task> Training<'_, T> {
                 }
             };
             self.clock.waited += start.elapsed();
-            let metrics;
-            (trained, metrics) = self.step(trained, batch.batches, step);
+            let (metrics, lines);
+            (trained, metrics, lines) = self.step(trained, batch.batches, step);
+            bar.suspend(|| lines.iter().for_each(tell));
             let metrics = match metrics {
                 Ok(metrics) => metrics,
                 Err(error) => return Err(self.save_and_fail(&trained, step, error)),
@@ -277,7 +284,7 @@ impl<T: Task> Training<'_, T> {
             complete: false,
         };
         self.clock.saved = Instant::now();
-        let weights = self.task.weights(&trained.model)?;
+        let weights = weights_of_record(self.task, &trained.model, self.adapters)?;
         self.folder
             .save(weights, &trained.optimizer, state, self.source.sizes())?;
         self.saved = Some(step);

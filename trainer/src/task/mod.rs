@@ -18,10 +18,12 @@ use burn::{
 use checkpointing::{Execution, Gradients, Seed};
 use clap::ValueEnum;
 use data::Source;
+use peft::Adaptable;
 use serde_json::{Map, Value};
-use transformer::Weights;
+use transformer::{Bindings, Weights};
 
 use crate::{
+    adapters::{self, Adapters},
     device,
     input::{ConfigFile, Folder, HF, OPEN_CLIP, WeightsFolder, loader::Collate, sources},
     recipe::{self, Overrides, Recipe},
@@ -34,7 +36,7 @@ pub(crate) use mlm::Mlm;
 /// What is learnt, and all that is special to it.
 pub(crate) trait Task: Sync + Sized {
     /// What is trained.
-    type Model: Module + ModuleDisplay + 'static;
+    type Model: Module + ModuleDisplay + Adaptable + 'static;
     /// From rows of a source to batches.
     type Inputs: Collate;
 
@@ -111,6 +113,9 @@ pub(crate) trait Task: Sync + Sized {
     /// If the model is another than the names are of.
     fn weights(&self, model: &Self::Model) -> anyhow::Result<Weights>;
 
+    /// The parameters by the names of transformers, which adapters go by.
+    fn transformers_names(&self) -> Bindings;
+
     /// The formats of other programs that have such a model, the model's own first.
     fn formats(&self) -> Vec<Format>;
 
@@ -153,6 +158,31 @@ pub(crate) struct Built<T: Task> {
     pub(crate) texts: Vec<(&'static str, String)>,
     /// Lines that say what comes from where.
     pub(crate) log_lines: Vec<String>,
+    /// The adapters on the model, if there are some: what a record holds then.
+    pub(crate) adapters: Option<Adapters>,
+}
+
+impl<T: Task> Built<T> {
+    /// The tensors of a record by their names there.
+    ///
+    /// # Errors
+    ///
+    /// If the model is another than the names are of.
+    pub(crate) fn weights(&self) -> anyhow::Result<Weights> {
+        weights_of_record(&self.task, &self.model, self.adapters.as_ref())
+    }
+}
+
+/// The tensors of a record: of the model, or of what is adapted of it.
+pub(crate) fn weights_of_record<T: Task>(
+    task: &T,
+    model: &T::Model,
+    adapters: Option<&Adapters>,
+) -> anyhow::Result<Weights> {
+    match adapters {
+        None => task.weights(model),
+        Some(adapters) => adapters.weights(model),
+    }
 }
 
 /// What a step gives.
@@ -318,7 +348,7 @@ impl OpenedModel {
             Folder::Run(found) => From::Record(&found.path),
             Folder::Weights(_) => From::Recipe(None),
         };
-        T::build(Plan {
+        adapters::build(Plan {
             recipe: &mut self.recipe,
             from,
             memory: None,

@@ -1,6 +1,7 @@
 //! The program as a user runs it: whole runs, interrupted and killed ones, and bad input.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod adapters;
 mod cases;
 mod folder;
 mod messages;

@@ -7,12 +7,14 @@ use burn::{
 use checkpointing::{Execution, Policy, Seed};
 use fusion::{Batch, DualConfig, DualEncoder, StepConfig, contrastive_step};
 use optimizer::{Kind, clip_scale, gradient_norm};
+use peft::{Place, for_places};
 use text_encoder::TextTransformer;
 use trainer::{recipe::Schedule, run::schedule::LearningRate};
 use transformer::{Weights, load, save};
 use vision_encoder::VisionTransformer;
 
 use crate::{
+    adapters::Adapted,
     clip::{loss_of, split},
     fixture::{Fixture, data, device, each, ids, json_file, mask, tensor, weights_file},
     optim::optimizer,
@@ -24,8 +26,7 @@ type Model = DualEncoder<VisionTransformer, TextTransformer>;
 #[test]
 fn parity_train() {
     each("train", |fixture| match fixture.name() {
-        // Adapters belong to later work.
-        name if name.starts_with("lora") => {}
+        name if name.starts_with("lora") => lora(fixture),
         name if name.starts_with("classify") => tasks::classify(fixture),
         name if name.starts_with("mlm") => tasks::mlm(fixture),
         _ => contrastive(fixture),
@@ -78,6 +79,36 @@ enum Mix {
     Naive,
 }
 
+fn lora(fixture: &Fixture) {
+    let device = device();
+    let base = fixture.base();
+    let (dual, keys) = DualConfig::from_hf(&json_file(&base.join("config.json"))).unwrap();
+    let bindings = dual.bindings(keys);
+    let weights = weights_file(&base.join("model.safetensors"));
+    let model: Model = load(dual.init(&device), &bindings, &weights).unwrap();
+    let adapted = Adapted::load(fixture, model, &bindings);
+    let outputs = fixture.weights("outputs.safetensors");
+    let pieces = |batch: &Batch| vec![batch.clone()];
+    let start = adapted.model.clone();
+    let model = steps(fixture, &outputs, "", start, &dual, &pieces, Mix::Whole);
+    fixture.compare_parameters("final.safetensors", &adapted.saved(&model));
+    // All else has stood still, bit for bit.
+    let bare = |model: &Model| {
+        let mut model = model.clone();
+        for_places(&mut model, |_, place| {
+            if let Place::Linear(map) = place {
+                map.adapters.clear();
+            }
+        });
+        save(&model, &bindings).unwrap()
+    };
+    let (before, after) = (bare(&adapted.model), bare(&model));
+    for key in before.keys() {
+        assert_eq!(before.get(key), after.get(key), "{key}");
+    }
+    fixture.finish();
+}
+
 fn usize_of(value: &serde_json::Value) -> usize {
     value.as_u64().unwrap() as usize
 }
@@ -105,8 +136,6 @@ fn run(
     mix: Mix,
 ) {
     let device = device();
-    let config = fixture.json("config.json");
-    let number = |key: &str| config[key].as_f64().unwrap();
     let base = fixture.base();
     let (dual, keys) = DualConfig::from_hf(&json_file(&base.join("config.json"))).unwrap();
     let weights = weights_file(&base.join("model.safetensors"));
@@ -114,6 +143,42 @@ fn run(
     if locked {
         model.vision = model.vision.no_grad();
     }
+    let model = steps(fixture, outputs, prefix, model, &dual, pieces, mix);
+    if mix == Mix::Naive {
+        return;
+    }
+    let mut trained = save(&model, &dual.bindings(keys)).unwrap();
+    if locked {
+        let want = fixture.weights("final.safetensors");
+        let mut kept = Weights::default();
+        for key in trained.keys().filter(|key| want.get(key).is_some()) {
+            kept.insert(key, trained.get(key).unwrap().clone());
+        }
+        for key in trained.keys().filter(|key| want.get(key).is_none()) {
+            assert_eq!(
+                trained.get(key),
+                weights.get(key),
+                "{key} is frozen and must not move"
+            );
+        }
+        trained = kept;
+    }
+    fixture.compare_parameters("final.safetensors", &trained);
+}
+
+/// The steps of a fixture, its traces compared; gives the model after them.
+fn steps(
+    fixture: &Fixture,
+    outputs: &Weights,
+    prefix: &str,
+    mut model: Model,
+    dual: &DualConfig,
+    pieces: &dyn Fn(&Batch) -> Vec<Batch>,
+    mix: Mix,
+) -> Model {
+    let device = device();
+    let config = fixture.json("config.json");
+    let number = |key: &str| config[key].as_f64().unwrap();
     let inputs = fixture.inputs();
     let all = Batch {
         pixels: tensor(&inputs, "pixel_values", &device),
@@ -132,7 +197,7 @@ fn run(
     };
     let mut optimizer = optimizer(Kind::AdamW, &config, &model, &[], &device);
     let step_config = StepConfig {
-        loss: loss_of(&dual),
+        loss: loss_of(dual),
         execution: Execution {
             policy: Policy::EveryCut,
             parts: 1,
@@ -183,24 +248,5 @@ fn run(
         let shape = [trace.len()];
         fixture.compare(outputs, &key, &TensorData::new(trace, shape));
     }
-    if mix == Mix::Naive {
-        return;
-    }
-    let mut trained = save(&model, &dual.bindings(keys)).unwrap();
-    if locked {
-        let want = fixture.weights("final.safetensors");
-        let mut kept = Weights::default();
-        for key in trained.keys().filter(|key| want.get(key).is_some()) {
-            kept.insert(key, trained.get(key).unwrap().clone());
-        }
-        for key in trained.keys().filter(|key| want.get(key).is_none()) {
-            assert_eq!(
-                trained.get(key),
-                weights.get(key),
-                "{key} is frozen and must not move"
-            );
-        }
-        trained = kept;
-    }
-    fixture.compare_parameters("final.safetensors", &trained);
+    model
 }

@@ -28,6 +28,16 @@ pub(crate) enum Case {
     Checkpointed,
     /// The same, with the vision tower frozen.
     LockedImage,
+    /// The same as `full` with all weights frozen, and LoRA of rank 8 on queries, keys, values and outputs of both towers.
+    Lora,
+    /// The same, with one cut for each block.
+    LoraCkpt,
+    /// The same as `lora` with DoRA.
+    Dora,
+    /// With (IA)3 on keys, values and the second map of the MLPs.
+    Ia3,
+    /// With bottlenecks of width 64 behind attention and MLPs.
+    Bottleneck,
     /// A contrastive batch of 8 times `--batch`, in micro-batches of `--batch`.
     Accum,
     /// A training step of a BERT on masked words: width 384, 12 layers, 30522 words, 32 tokens.
@@ -51,6 +61,14 @@ pub(crate) enum Case {
 }
 
 impl Case {
+    /// Whether only adapters are trained.
+    fn is_of_adapters(self) -> bool {
+        matches!(
+            self,
+            Self::Lora | Self::LoraCkpt | Self::Dora | Self::Ia3 | Self::Bottleneck
+        )
+    }
+
     fn name(self) -> String {
         let value = self.to_possible_value();
         value.map_or_else(String::new, |value| value.get_name().to_owned())
@@ -117,6 +135,7 @@ impl BenchArgs {
     fn largest(&self) -> Option<(&'static str, u64)> {
         let pictures = 3 * 224 * 224;
         let (what, numbers) = match self.case {
+            case if case.is_of_adapters() => ("the pictures of a step take", pictures),
             Case::Full | Case::Checkpointed | Case::LockedImage | Case::Classify => {
                 ("the pictures of a step take", pictures)
             }
@@ -162,9 +181,15 @@ pub(crate) fn run(args: &BenchArgs, device: &Device) -> anyhow::Result<()> {
     );
     args.fits(Capabilities::of(device).memory)?;
     let fields = match args.case {
-        Case::Full | Case::Checkpointed | Case::LockedImage | Case::Accum => {
-            device::on_rayon_thread(device, || step::measure(args, device))
-        }
+        Case::Full
+        | Case::Checkpointed
+        | Case::LockedImage
+        | Case::Lora
+        | Case::LoraCkpt
+        | Case::Dora
+        | Case::Ia3
+        | Case::Bottleneck
+        | Case::Accum => device::on_rayon_thread(device, || step::measure(args, device)),
         Case::Mlm => device::on_rayon_thread(device, || step::mlm(args, device)),
         Case::Classify => device::on_rayon_thread(device, || step::classify(args, device)),
         Case::Loss => device::on_rayon_thread(device, || step::loss(args, device)),

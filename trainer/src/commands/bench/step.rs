@@ -1,18 +1,23 @@
 //! Training steps, and the loss alone.
 
-use std::hint::black_box;
+use std::{collections::BTreeMap, hint::black_box};
 
 use burn::{
     module::{Module, ModuleDisplay},
     tensor::{Device, Distribution, Int, Tensor, TensorData},
 };
-use checkpointing::{Execution, Gradients, Policy, Seed};
+use checkpointing::{Execution, Gradients, Policy, Seed, check::with_trainable};
 use fusion::{
     Batch, DualConfig, StepConfig, contrastive_step,
     loss::{ContrastiveLoss, LogitMap, Tiling},
     normalise,
 };
+use kernels::Activation;
 use optimizer::{AdamW, Groups, SlotOptimizer};
+use peft::{
+    Adaptable, BottleneckConfig, Kind, LoraConfig, LoraStart, ModuleNames, Names, Plan, Targets,
+    attach,
+};
 use serde_json::{Map, Value, json};
 use text_encoder::{MaskedBatch, MaskedLanguageModel, TextConfig, mlm_step};
 use vision_encoder::{LabelledBatch, VisionConfig, classify_step};
@@ -50,14 +55,67 @@ fn random_batch(pairs: usize, device: &Device) -> Batch {
     }
 }
 
+/// The model with adapters as the peer's, all else frozen.
+fn adapted<M: Module + Adaptable>(model: M, case: Case, device: &Device) -> M {
+    let lora = |is_dora| Kind::Lora {
+        config: LoraConfig {
+            rank: 8,
+            alpha: 16.0,
+            rank_stabilised: false,
+            dropout: 0.0,
+            start: LoraStart::Kaiming,
+        },
+        is_dora,
+        ranks: BTreeMap::new(),
+        alphas: BTreeMap::new(),
+    };
+    let maps = ["query", "key", "value", "attention.output"];
+    let (kind, targets) = match case {
+        Case::Ia3 => {
+            let feedforward = Names::List(vec!["fc2".to_owned()]);
+            (Kind::Ia3 { feedforward }, &["key", "value", "fc2"][..])
+        }
+        Case::Bottleneck => {
+            let config = BottleneckConfig {
+                width: 64,
+                scale: 1.0,
+                activation: Activation::Gelu,
+                norm: None,
+            };
+            let is_parallel = false;
+            let kind = Kind::Bottleneck {
+                config,
+                is_parallel,
+            };
+            (kind, &["attention.output", "fc2"][..])
+        }
+        Case::Dora => (lora(true), &maps[..]),
+        _ => (lora(false), &maps[..]),
+    };
+    let plan = Plan {
+        kind,
+        targets: Targets {
+            names: Names::List(targets.iter().map(|name| (*name).to_owned()).collect()),
+            ..Targets::default()
+        },
+    };
+    let mut model = model;
+    attach(&mut model, "bench", &plan, &ModuleNames::default(), device)
+        .expect("every block has these maps");
+    with_trainable(model, |path| path.contains(".adapters."))
+}
+
 /// Steps of the case that `args` name.
 pub(super) fn measure(args: &BenchArgs, device: &Device) -> Map<String, Value> {
     let mut model = drawn(0, device, |device| vit_s_32().init(device));
     if args.case == Case::LockedImage {
         model.vision = model.vision.no_grad();
     }
+    if args.case.is_of_adapters() {
+        model = adapted(model, args.case, device);
+    }
     let policy = match args.case {
-        Case::Checkpointed => Policy::EveryCut,
+        Case::Checkpointed | Case::LoraCkpt => Policy::EveryCut,
         _ => Policy::StoreAll,
     };
     let micro_batches = match args.case {

@@ -86,6 +86,7 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
         config: file,
         texts,
         log_lines,
+        adapters: None,
         task: Classify {
             settings: settings(recipe).clone(),
             recipe: recipe.clone(),

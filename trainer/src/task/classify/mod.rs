@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 use checkpointing::Seed;
 use data::{Ledger, Source};
 use serde_json::{Map, Value, json};
-use transformer::{Tokens, Weights, save};
+use transformer::{Bindings, Tokens, Weights, save};
 use vision_encoder::{
     LabelledBatch, VisionConfig, VisionEncoder, VisionKeys, VisionTransformer, classify_step,
     image::PreprocessorConfig,
@@ -144,6 +144,12 @@ impl Task for Classify {
 
     fn weights(&self, model: &VisionTransformer) -> anyhow::Result<Weights> {
         Ok(save(model, &self.config.bindings(self.keys))?)
+    }
+
+    fn transformers_names(&self) -> Bindings {
+        let is_vit = self.config.to_hf_vit(&self.settings.classes).is_some();
+        let keys = if is_vit { VisionKeys::HfVit } else { self.keys };
+        self.config.bindings(keys)
     }
 
     fn formats(&self) -> Vec<Format> {

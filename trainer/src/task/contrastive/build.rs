@@ -197,6 +197,7 @@ impl Parts {
                 (PREPROCESSING, serde_json::to_string_pretty(&preprocessing)?),
             ],
             log_lines,
+            adapters: None,
             task: Contrastive {
                 recipe: recipe.clone(),
                 config,

@@ -14,7 +14,7 @@ use data::Source;
 use fusion::{DualConfig, DualEncoder, DualKeys, StepConfig, contrastive_step};
 use serde_json::{Map, Value, json};
 use text_encoder::{TextTransformer, tokenizer::Tokenizer};
-use transformer::{Weights, save};
+use transformer::{Bindings, Weights, save};
 use vision_encoder::{VisionTransformer, image::PreprocessorConfig};
 
 use super::{Built, Evaluated, Export, Format, Learnt, Plan, Task, Validation, not_empty};
@@ -151,6 +151,15 @@ impl Task for Contrastive {
 
     fn weights(&self, model: &Model) -> anyhow::Result<Weights> {
         Ok(save(model, &self.config.bindings(self.keys))?)
+    }
+
+    fn transformers_names(&self) -> Bindings {
+        let keys = match (self.config.to_hf(), self.config.logit_bias) {
+            (Some((_, keys)), _) => keys,
+            (None, None) => DualKeys::HfClip,
+            (None, Some(_)) => DualKeys::HfSiglip,
+        };
+        self.config.bindings(keys)
     }
 
     fn formats(&self) -> Vec<Format> {

@@ -58,6 +58,7 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Mlm>> {
         config: ConfigFile { name: HF, json },
         texts: vec![(TOKENIZER, tokenizer)],
         log_lines,
+        adapters: None,
         task: Mlm {
             recipe: recipe.clone(),
             inputs: Inputs {

@@ -11,7 +11,7 @@ use checkpointing::Seed;
 use data::Source;
 use serde_json::{Value, json};
 use text_encoder::{MaskedBatch, MaskedLanguageModel, TextConfig, mlm_step};
-use transformer::{Weights, save};
+use transformer::{Bindings, Weights, save};
 
 use super::{Built, Evaluated, Export, Format, Learnt, Plan, Task, Validation, go_on};
 use crate::{
@@ -85,6 +85,10 @@ impl Task for Mlm {
 
     fn weights(&self, model: &MaskedLanguageModel) -> anyhow::Result<Weights> {
         Ok(save(model, &self.config.mlm_bindings())?)
+    }
+
+    fn transformers_names(&self) -> Bindings {
+        self.config.mlm_bindings()
     }
 
     fn formats(&self) -> Vec<Format> {
