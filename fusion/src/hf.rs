@@ -91,12 +91,14 @@ impl DualConfig {
         };
         let vision = part("vision_config").and_then(|json| match json.text("model_type")? {
             Some("vit") => VisionConfig::from_hf_vit_tower(&json, d_joint),
-            Some("clip_vision_model" | "clip") => VisionConfig::from_hf_clip(&json, d_joint),
+            Some("clip_vision_model") => VisionConfig::from_hf_clip(&json, d_joint),
+            Some("clip") => VisionConfig::from_hf_clip(&json.section("vision_config")?, d_joint),
             _ => Err(json.unsupported("model_type", "vit, clip_vision_model")),
         });
         let text = part("text_config").and_then(|json| match json.text("model_type")? {
             Some("bert") => TextConfig::from_hf_bert_tower(&json, d_joint),
-            Some("clip_text_model" | "clip") => TextConfig::from_hf_clip(&json, d_joint),
+            Some("clip_text_model") => TextConfig::from_hf_clip(&json, d_joint),
+            Some("clip") => TextConfig::from_hf_clip(&json.section("text_config")?, d_joint),
             _ => Err(json.unsupported("model_type", "bert, clip_text_model")),
         });
         let scale = root.number("logit_scale_init_value", 2.6592);

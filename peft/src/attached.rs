@@ -6,6 +6,10 @@ use crate::{Adapter, Bottleneck, Dora, Ia3, Lora, PeftError};
 
 /// One of the ways to adapt a map.
 #[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a module cannot be boxed, and there are few"
+)]
 pub enum Method {
     /// A low-rank update.
     Lora(Lora),

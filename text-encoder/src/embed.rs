@@ -219,7 +219,9 @@ impl Segment for TextEmbed {
         if let Some(adapter) = &self.token_adapter {
             let a = adapter.a.id;
             adapter.pull(saved.ids.clone(), cotangent.clone(), gradients);
-            if let (Some(padding), Some(table)) = (self.padding_id, gradients.take(a)) {
+            if let Some(padding) = self.padding_id
+                && let Some(table) = gradients.take(a)
+            {
                 let rank = adapter.rank();
                 let row = Tensor::zeros([rank], &table.device());
                 let of_padding = padding * rank..(padding + 1) * rank;

@@ -21,17 +21,6 @@ pub enum TextKeys {
     HfVisionText,
 }
 
-/// Old BERT releases spell `gamma` and `beta`; this gives today's names.
-pub fn modern_bert_names(key: String) -> String {
-    match key.strip_suffix("LayerNorm.gamma") {
-        Some(stem) => format!("{stem}LayerNorm.weight"),
-        None => match key.strip_suffix("LayerNorm.beta") {
-            Some(stem) => format!("{stem}LayerNorm.bias"),
-            None => key,
-        },
-    }
-}
-
 struct Names {
     tokens: &'static str,
     positions: &'static str,

@@ -13,7 +13,7 @@ mod tower;
 pub use config::{TextConfig, TextPooling};
 pub use embed::{TextEmbed, TextEmbedSaved};
 pub use head::{TextHead, TextHeadSaved};
-pub use keys::{TextKeys, modern_bert_names};
+pub use keys::TextKeys;
 pub use mlm::{
     LABELLED, MaskedBatch, MaskedLanguageModel, MlmHead, MlmOutput, MlmSaved, MlmTransform,
     mlm_step,

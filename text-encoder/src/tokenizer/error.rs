@@ -90,9 +90,9 @@ pub enum TokenizerError {
         /// What was found.
         reason: String,
     },
-    /// The vocabulary asked for cannot hold even the bytes and the special tokens.
+    /// The vocabulary asked for cannot hold even the special tokens and the bytes or letters.
     #[error(
-        "a vocabulary of {found} is too small for byte-level BPE: expected at least {expected}"
+        "a vocabulary of {found} is too small: expected at least {expected}, for the special tokens and each letter"
     )]
     VocabularyTooSmall {
         /// Smallest size that works.

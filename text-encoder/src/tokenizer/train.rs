@@ -53,7 +53,7 @@ impl Tokenizer {
     /// counts all of these; the result is smaller when the captions are too few to fill it.
     ///
     /// # Errors
-    /// If the captions hold no word.
+    /// If the captions hold no word, or more letters than the vocabulary has room for.
     pub fn train_wordpiece<'c>(
         captions: impl Iterator<Item = &'c str>,
         vocab: usize,
@@ -65,7 +65,13 @@ impl Tokenizer {
             return Err(TokenizerError::NoCaptions);
         }
         let special = SPECIAL.map(str::to_owned).into_iter();
-        let symbols = special.chain(letters(&words)).collect();
+        let symbols: Vec<String> = special.chain(letters(&words)).collect();
+        if symbols.len() > vocab {
+            return Err(TokenizerError::VocabularyTooSmall {
+                expected: symbols.len(),
+                found: vocab,
+            });
+        }
         let (symbols, _) = Learner::new(symbols, words, Style::Continued).learn(vocab);
         Self::wordpiece_vocab(&symbols.join("\n"), &config)
     }

@@ -38,7 +38,8 @@ use crate::{
 /// Options of `train`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TrainArgs {
-    /// A recipe file, or the name of an embedded one: default, emoji, photos, towers/vision, towers/text, join.
+    /// A recipe file, or the name of an embedded one: default, emoji, photos, towers/vision, towers/text, join,
+    /// lora.
     recipe: Option<PathBuf>,
     /// Sets a key of the recipe, as in train.lr=3e-4; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]

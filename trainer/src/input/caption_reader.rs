@@ -25,6 +25,11 @@ impl HostCaptions {
         Self { ids, mask, shape }
     }
 
+    /// How many captions there are.
+    pub fn rows(&self) -> usize {
+        self.shape[0]
+    }
+
     /// Ids and mask, `[captions, tokens]`.
     pub fn to_device(self, device: &Device) -> (Tensor<2, Int>, Option<Tensor<2, Bool>>) {
         let mask = self.mask;

@@ -69,7 +69,7 @@ pub(crate) fn memory(
     ensure!(
         wanted <= bytes,
         "the model has {:.1} million parameters: with what training keeps of each they take {:.1} GB, and there are {:.1}; \
-         lower `d_model` or `n_layers` of `model.vision` and `model.text`",
+         lower `d_model` or `n_layers` of its towers",
         parameters as f64 / 1e6,
         gigabytes(wanted),
         gigabytes(bytes)

@@ -191,7 +191,7 @@ impl<'a, C: Collate> Loader<'a, C> {
                 restarts += 1;
                 ensure!(
                     restarts < 3,
-                    "{}: not one batch of {batch} usable pairs; lower `train.batch` or mend the data",
+                    "{}: not one batch of {batch} usable samples; lower `train.batch` or mend the data",
                     self.source.name()
                 );
                 items.clear();

@@ -89,7 +89,8 @@ impl<C: TowerConfig> FolderTower<C> {
         device: &Device,
         lines: &mut Vec<String>,
     ) -> anyhow::Result<C::Tower> {
-        let body = config.body(self.config.has_pooler());
+        // A task whose model has no tanh layer takes none of a folder.
+        let body = config.body(config.has_pooler() && self.config.has_pooler());
         let namings = self.namings.iter();
         let namings: Vec<Bindings> = namings
             .map(|naming| body.bindings(naming).ignoring_others())

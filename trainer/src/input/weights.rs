@@ -198,6 +198,13 @@ impl WeightsFolder {
                 .with_context(|| path.display().to_string())?;
             return Ok(Some((config, path.display().to_string())));
         }
+        if self.is_timm() && self.file.json.get("pretrained_cfg").is_some() {
+            let path = self.path.join(HF);
+            let text = self.file.json.to_string();
+            let config = PreprocessorConfig::from_timm_json(&text)
+                .with_context(|| path.display().to_string())?;
+            return Ok(Some((config, path.display().to_string())));
+        }
         let model_type = self.model_type();
         // The newer file goes first, as in transformers.
         let path = self.path.join(PROCESSOR);

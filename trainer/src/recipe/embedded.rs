@@ -11,7 +11,7 @@ macro_rules! embedded {
 
 /// What `train NAME` accepts beside a file.
 pub(super) const RECIPES: &[Embedded] =
-    embedded!("": "default", "emoji", "photos", "towers/vision", "towers/text", "join");
+    embedded!("": "default", "emoji", "photos", "towers/vision", "towers/text", "join", "lora");
 
 /// What `preset = "NAME"` accepts.
 pub(super) const PRESETS: &[Embedded] = embedded!("presets/": "tiny");

@@ -61,6 +61,24 @@ impl Model {
         folder.map(Start::Pretrained).or_else(sizes)
     }
 
+    /// Checks that a tower has as many blocks as are locked.
+    ///
+    /// # Errors
+    ///
+    /// Names the key, and how many blocks there are.
+    pub(crate) fn check_locks(&self, tower: Tower, n_layers: usize) -> anyhow::Result<()> {
+        for part in self.locked(tower) {
+            if let Locked::Blocks(count) = part {
+                anyhow::ensure!(
+                    count <= n_layers,
+                    "`model.lock` has {}-blocks({count}), and the tower has {n_layers} blocks; give {n_layers} or fewer",
+                    tower.name()
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// What of a tower is not trained.
     pub fn locked(&self, tower: Tower) -> impl Iterator<Item = Locked> {
         let of_it = self.lock.iter().filter(move |lock| lock.tower == tower);

@@ -439,6 +439,7 @@ fn a_file_that_does_not_exist_is_named_with_the_recipes_that_do() {
     let message = error.to_string();
     assert!(
         message.starts_with("recipe nowhere.toml: ")
-            && message.ends_with("one of default, emoji, photos, towers/vision, towers/text, join")
+            && message
+                .ends_with("one of default, emoji, photos, towers/vision, towers/text, join, lora")
     );
 }

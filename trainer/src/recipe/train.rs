@@ -15,10 +15,10 @@ pub struct Train {
     pub epochs: Option<u64>,
     /// Optimizer steps in all; either this or `epochs`.
     pub steps: Option<u64>,
-    /// Pairs of an optimizer step, all of which are each other's negatives.
+    /// Samples of an optimizer step; pairs of one are each other's negatives.
     pub batch: usize,
-    /// Pairs whose activations are held at once, a divisor of `batch`; the whole batch when absent. The gradient is the
-    /// same (GradCache, Gao et al. 2021).
+    /// Samples whose activations are held at once, a divisor of `batch`; the whole batch when absent. The gradient is the
+    /// same: of pairs by GradCache (Gao et al. 2021).
     pub micro_batch: Option<usize>,
     /// The highest learning rate, reached after `warmup`.
     pub lr: f64,
@@ -46,7 +46,8 @@ pub struct Train {
     pub skip_nonfinite: bool,
     /// The highest factor on the similarities: the exponential of the learnt scale is clamped to it.
     pub max_scale: f64,
-    /// The share of activations that are dropped in training.
+    /// The share of activations that are dropped in training; of attention weights, too, where the config of a folder drops
+    /// some.
     pub dropout: f64,
     /// The share of patches that are dropped in training.
     pub patch_dropout: f64,

@@ -249,8 +249,8 @@ fn what_cannot_be_adapted_is_refused_by_name() {
     );
     adapting(&folder, &[]);
     refuses(
-        &["peft.kind=lora", "peft.targets=[\"qury\"]"],
-        &["`qury` means no module", "query"],
+        &["peft.kind=lora", "peft.targets=[\"query_map\"]"],
+        &["`query_map` means no module", "query"],
     );
     refuses(
         &["peft.kind=lora", "peft.pattern=.*nothing"],

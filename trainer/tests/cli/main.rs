@@ -13,4 +13,5 @@ mod signals;
 mod sources;
 mod tasks;
 mod tensors;
+mod towers;
 mod weights;

@@ -9,7 +9,7 @@ use checkpointing::{
     is_trainable,
 };
 use kernels::product;
-use text_encoder::{MaskedLanguageModel, TextConfig, TextEncoder, TextKeys, modern_bert_names};
+use text_encoder::{MaskedLanguageModel, TextConfig, TextEncoder, TextKeys};
 use transformer::{
     Bindings, CrossEntropy, Tokens, VocabularyWants, Weights, cross_entropy, load, save_gradients,
     vocabulary_cross_entropy,
@@ -155,9 +155,7 @@ fn bert_input(inputs: &Weights, device: &Device) -> State {
 fn bert_base(fixture: &Fixture, config: &TextConfig) {
     let device = device();
     let bindings = config.bindings(TextKeys::Bert);
-    let weights = fixture
-        .weights("model.safetensors")
-        .rename(modern_bert_names);
+    let weights = fixture.weights("model.safetensors");
     let model = load(config.init(&device), &bindings, &weights).unwrap();
     let (inputs, outputs) = (fixture.inputs(), fixture.weights("outputs.safetensors"));
     let compare = |name: &str, got: Tensor<3>| fixture.compare_tensor(&outputs, name, got);
@@ -225,7 +223,7 @@ impl MaskedBert {
         config.sizes.dropout = 0.0;
         config.sizes.attention_dropout = 0.0;
         let bindings = config.mlm_bindings();
-        let weights = weights_file(&folder.join("model.safetensors")).rename(modern_bert_names);
+        let weights = weights_file(&folder.join("model.safetensors"));
         let model = MaskedLanguageModel::new(&config, &device());
         Self {
             model: load(model, &bindings, &weights).unwrap(),

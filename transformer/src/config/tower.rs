@@ -44,6 +44,15 @@ impl TowerSizes {
         }
     }
 
+    /// The sizes with another dropout: on attention weights, too, where they have some.
+    pub fn with_dropout(mut self, dropout: f64) -> Self {
+        self.dropout = dropout;
+        if self.attention_dropout > 0.0 {
+            self.attention_dropout = dropout;
+        }
+        self
+    }
+
     /// A block of these sizes, pre-norm.
     pub fn block(&self) -> BlockConfig {
         let attention = AttentionConfig {

@@ -38,7 +38,7 @@ impl<'a> Naming<'a> {
         let plain: BTreeMap<String, &str> = source
             .keys()
             .into_iter()
-            .map(|key| (key.to_string(), key))
+            .map(|key| (modern(key), key))
             .collect();
         let needed = |key: &&&str| !bindings.is_zero_if_missing(key);
         let needed: Vec<&str> = wanted.iter().filter(needed).copied().collect();
@@ -99,6 +99,26 @@ impl<'a> Naming<'a> {
     }
 }
 
+/// A key as it is spelt today: BERT's first releases have `gamma` and `beta`, and two-tower models of transformers 4 name
+/// CLIP's towers twice.
+fn modern(key: &str) -> String {
+    for tower in ["vision_model.", "text_model."] {
+        if let Some(rest) = key.strip_prefix(tower)
+            && rest.starts_with(tower)
+        {
+            return rest.to_string();
+        }
+    }
+    for (old, new) in [("gamma", "weight"), ("beta", "bias")] {
+        if let Some(norm) = key.strip_suffix(old)
+            && norm.ends_with("LayerNorm.")
+        {
+            return format!("{norm}{new}");
+        }
+    }
+    key.to_string()
+}
+
 /// The keys without what wrappers put inside them. Where two would become one, only one of them does.
 fn without_inside<'a>(names: &BTreeMap<String, &'a str>) -> BTreeMap<String, &'a str> {
     let mut inside = BTreeMap::new();
@@ -139,3 +159,28 @@ const ANCHORS: usize = 3;
 
 /// How many prefixes are tried. A file with more of them is no model's.
 const MOST_PREFIXES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_spellings_are_todays_names() {
+        for (key, want) in [
+            (
+                "bert.embeddings.LayerNorm.gamma",
+                "bert.embeddings.LayerNorm.weight",
+            ),
+            ("LayerNorm.beta", "LayerNorm.bias"),
+            (
+                "vision_model.vision_model.a.weight",
+                "vision_model.a.weight",
+            ),
+            ("text_model.text_model.a.bias", "text_model.a.bias"),
+            ("layer_scale.gamma", "layer_scale.gamma"),
+            ("vision_model.a.weight", "vision_model.a.weight"),
+        ] {
+            assert_eq!(modern(key), want);
+        }
+    }
+}

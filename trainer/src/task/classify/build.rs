@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, ensure};
 use data::Source;
-use vision_encoder::{VisionConfig, VisionKeys, VisionTransformer};
+use vision_encoder::{Pooling, VisionConfig, VisionKeys, VisionTransformer};
 
 use super::{Classify, Inputs, classes_of, settings, timm_file};
 use crate::{
@@ -35,9 +35,10 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
         },
         From::Record(record) => Some(VisionTower::read(WeightsFolder::read(record)?)?),
     };
-    let found = tower
-        .as_ref()
-        .and_then(|tower| classes_of(&tower.folder.file.json));
+    let found = tower.as_ref().and_then(|tower| {
+        let names = classes_of(&tower.folder.file.json)?;
+        Some(each_once(names, &tower.folder, &mut log_lines))
+    });
     let classes = match from {
         From::Recipe(source) => classes(recipe, source, found.as_deref())?,
         From::Record(_) => settings(recipe).classes.clone(),
@@ -46,6 +47,14 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
         classes: classes.clone(),
         ..settings(recipe).clone()
     });
+    if let (From::Record(record), Some(found)) = (from, &found) {
+        ensure!(
+            *found == classes,
+            "`task.classes` names other classes than {}, or in another order; leave it out, or train anew from the record \
+             with `model.pretrained`",
+            record.display()
+        );
+    }
     let config = trained_as(recipe, tower.as_ref(), classes.len())?;
     let side = config.image_size;
     early::memory(recipe, config.parameters(), Some(side), memory)?;
@@ -97,6 +106,27 @@ pub(super) fn build(plan: Plan<'_>) -> anyhow::Result<Built<Classify>> {
             device: device.clone(),
         },
     })
+}
+
+/// Names of classes of which each is another, as ImageNet's, which has two cranes, are not: a later one gets its number.
+fn each_once(
+    mut names: Vec<String>,
+    folder: &WeightsFolder,
+    log_lines: &mut Vec<String>,
+) -> Vec<String> {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for (number, name) in names.iter_mut().enumerate() {
+        if !seen.insert(name.clone()) {
+            let numbered = format!("{name} ({number})");
+            log_lines.push(format!(
+                "classes: {} names {name:?} again; class {number} is {numbered:?} here",
+                folder.path.display()
+            ));
+            seen.insert(numbered.clone());
+            *name = numbered;
+        }
+    }
+    names
 }
 
 /// The classes in the order of their numbers: those that the recipe names; those of the weights where they cover the data;
@@ -162,13 +192,25 @@ fn trained_as(
         }
         (None, None) => anyhow::bail!("recipe {}: `model.vision` is missing", recipe.name),
     };
+    ensure!(
+        sizes.pooling != Pooling::None,
+        "{}: `global_pool` is \"\": every token is a feature, and a classifier reads one; set it to token or avg",
+        tower.map_or(String::new(), |tower| tower
+            .folder
+            .path
+            .display()
+            .to_string())
+    );
     let mut config = VisionConfig {
         d_output: Some(classes),
         output_bias: true,
         patch_dropout: recipe.train.patch_dropout,
         ..sizes
     };
-    config.sizes.dropout = recipe.train.dropout;
+    recipe
+        .model
+        .check_locks(Tower::Image, config.sizes.n_layers)?;
+    config.sizes = config.sizes.with_dropout(recipe.train.dropout);
     Ok(config.checked()?)
 }
 

@@ -85,6 +85,13 @@ impl Parts {
             }
         };
         let config = sizes::trained_as(sizes, recipe);
+        let blocks = [
+            (Tower::Image, config.vision.sizes.n_layers),
+            (Tower::Text, config.text.sizes.n_layers),
+        ];
+        for (tower, n_layers) in blocks {
+            recipe.model.check_locks(tower, n_layers)?;
+        }
         let side = config.vision.image_size;
         early::memory(recipe, config.parameters(), Some(side), memory)?;
         let family = sizes::family_of(&config);
@@ -99,12 +106,13 @@ impl Parts {
         tokenizer::check(&captions.tokenizer, &config.text)
             .with_context(|| captions.from.clone())?;
         let context = tokenizer::context(recipe, captions.max_length, &config.text)?;
+        let usual = usual(&config);
         let brought = match &weights {
-            Weights::Whole(folder) => folder.pictures()?,
+            Weights::Whole(folder) => brought(folder, usual, side)?,
             Weights::Drawn(Some(vision), _) => vision.folder.pictures()?,
             Weights::Drawn(None, _) => None,
         };
-        let pictures = Pictures::resolve(recipe, brought, usual(&config), side)?;
+        let pictures = Pictures::resolve(recipe, brought, usual, side)?;
         recipe.model.family = Some(family);
         recipe.tokens = recipe
             .tokens
@@ -280,8 +288,26 @@ fn config_file(config: &DualConfig) -> anyhow::Result<(ConfigFile, DualKeys)> {
     Ok((ConfigFile { name, json }, keys))
 }
 
+/// The preprocessing that a folder names. A run's records of before the file that says it have it in their recipe.
+fn brought(
+    folder: &WeightsFolder,
+    usual: Preprocessing,
+    side: usize,
+) -> anyhow::Result<Option<(PreprocessorConfig, String)>> {
+    let named = folder.pictures()?;
+    let Some(run) = folder.run.as_ref().filter(|_| named.is_none()) else {
+        return Ok(named);
+    };
+    let pictures = Pictures::resolve(run, None, usual, side)?;
+    let from = format!("the recipe of {}", folder.path.display());
+    Ok(Some((pictures.config, from)))
+}
+
 /// The preprocessing of pictures where nothing is said.
 fn usual(config: &DualConfig) -> Preprocessing {
+    if sizes::is_vit(&config.vision) {
+        return Preprocessing::Vit;
+    }
     match sizes::family_of(config) {
         Family::Clip => Preprocessing::Clip,
         Family::Siglip => Preprocessing::Siglip,

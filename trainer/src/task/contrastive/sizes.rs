@@ -65,12 +65,17 @@ pub(super) fn sized(
 /// model of two such towers.
 fn joined(mut vision: VisionConfig, mut text: TextConfig, embed_dim: usize) -> DualConfig {
     let is_bert = text.norm_order == NormOrder::Post;
-    let is_vit = vision.pooling == Pooling::Class && vision.token_norm;
+    let is_vit = is_vit(&vision);
     if is_bert || is_vit {
         text.pooler |= is_bert;
         vision.pooler |= is_vit;
     }
     DualConfig::clip(vision, text, embed_dim)
+}
+
+/// Whether a tower is a ViT as transformers has it, and not CLIP's.
+pub(super) fn is_vit(config: &VisionConfig) -> bool {
+    config.pooling == Pooling::Class && config.token_norm
 }
 
 fn vision_of(family: Family, sizes: &Vision) -> VisionConfig {
@@ -105,8 +110,9 @@ type TextSizes = fn(usize, usize, usize, usize) -> TextConfig;
 
 /// The sizes with what a recipe says of training alone.
 pub(super) fn trained_as(mut config: DualConfig, recipe: &Recipe) -> DualConfig {
-    config.vision.sizes.dropout = recipe.train.dropout;
-    config.text.sizes.dropout = recipe.train.dropout;
+    let dropout = recipe.train.dropout;
+    config.vision.sizes = config.vision.sizes.with_dropout(dropout);
+    config.text.sizes = config.text.sizes.with_dropout(dropout);
     config.vision.patch_dropout = recipe.train.patch_dropout;
     config
 }

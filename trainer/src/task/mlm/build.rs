@@ -122,7 +122,10 @@ fn trained_as(
         pooler: false,
         ..sizes
     };
-    config.sizes.dropout = recipe.train.dropout;
+    recipe
+        .model
+        .check_locks(Tower::Text, config.sizes.n_layers)?;
+    config.sizes = config.sizes.with_dropout(recipe.train.dropout);
     Ok(config.checked()?)
 }
 

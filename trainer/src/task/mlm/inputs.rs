@@ -1,6 +1,6 @@
 //! From rows of a source to captions with hidden words.
 
-use data::{Place, Reason, SampleError, Source};
+use data::{Ledger, Place, Reason, SampleError, Source};
 use rayon::prelude::*;
 
 use super::masking::Masking;
@@ -33,20 +33,21 @@ pub(crate) struct HostBatch {
 }
 
 impl Inputs {
-    /// The captions of some rows; the words that are hidden are others in each epoch.
-    ///
-    /// # Errors
-    ///
-    /// If a caption has no encoding.
+    /// The captions of some rows for an evaluation; one that has no encoding goes to the ledger.
     pub(super) fn batch(
         &self,
         source: &dyn Source,
         rows: &[usize],
-        epoch: Option<u64>,
-    ) -> anyhow::Result<HostBatch> {
-        let captions = rows.iter().map(|row| self.hidden(source, *row, epoch));
-        let captions = captions.collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(self.padded(captions.iter()))
+        ledger: &mut Ledger,
+    ) -> HostBatch {
+        let mut captions = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.hidden(source, *row, None) {
+                Ok(caption) => captions.push(caption),
+                Err(error) => ledger.record(not_encoded(source, *row, &error)),
+            }
+        }
+        self.padded(captions.iter())
     }
 
     fn hidden(
@@ -85,6 +86,20 @@ impl Inputs {
     }
 }
 
+/// A caption that has no encoding.
+fn not_encoded(source: &dyn Source, row: usize, error: &anyhow::Error) -> SampleError {
+    let message = error.to_string();
+    bad(source, row, Reason::NoTokens { message })
+}
+
+fn bad(source: &dyn Source, row: usize, reason: Reason) -> SampleError {
+    SampleError {
+        origin: source.name().to_string(),
+        place: Place::Key(source.image_key(row).into_owned()),
+        reason,
+    }
+}
+
 impl Collate for Inputs {
     type Item = Caption;
     type Batch = HostBatch;
@@ -98,21 +113,11 @@ impl Collate for Inputs {
     ) -> Vec<Result<(usize, Caption), SampleError>> {
         let rows = rows.par_iter();
         rows.map(|row| {
-            let bad = |reason| SampleError {
-                origin: source.name().to_string(),
-                place: Place::Key(source.image_key(*row).into_owned()),
-                reason,
-            };
             let caption = self.hidden(source, *row, Some(epoch));
-            let caption = caption.map_err(|error| {
-                bad(Reason::NoTokens {
-                    message: error.to_string(),
-                })
-            })?;
+            let caption = caption.map_err(|error| not_encoded(source, *row, &error))?;
             if caption.labels.iter().all(Option::is_none) {
-                return Err(bad(Reason::NoWord {
-                    caption: source.caption(*row).into_owned(),
-                }));
+                let caption = source.caption(*row).into_owned();
+                return Err(bad(source, *row, Reason::NoWord { caption }));
             }
             Ok((*row, caption))
         })

@@ -27,7 +27,7 @@ impl Masking {
         let mut labels = vec![None; ids.len()];
         let is_word = |id: &i64| self.words.binary_search(id).is_ok();
         let mut places: Vec<usize> = (0..ids.len()).filter(|at| is_word(&ids[*at])).collect();
-        let wanted = (ids.len() as f64 * self.share).round() as usize;
+        let wanted = (ids.len() as f64 * self.share).round_ties_even() as usize;
         let wanted = wanted.clamp(1, places.len().max(1)).min(places.len());
         let mut random = generator(draw);
         for next in 0..wanted {

@@ -6,9 +6,10 @@ mod masking;
 
 use std::sync::atomic::AtomicBool;
 
+use anyhow::ensure;
 use burn::tensor::Device;
 use checkpointing::Seed;
-use data::Source;
+use data::{Ledger, Source};
 use serde_json::{Value, json};
 use text_encoder::{MaskedBatch, MaskedLanguageModel, TextConfig, mlm_step};
 use transformer::{Bindings, Weights, save};
@@ -122,6 +123,8 @@ impl Task for Mlm {
 struct Words {
     name: String,
     captions: usize,
+    /// Captions that have no encoding.
+    skipped: u64,
     words: usize,
     correct: usize,
     /// The mean cross-entropy.
@@ -154,6 +157,7 @@ impl Words {
         json!({
             "name": self.name,
             "captions": self.captions,
+            "skipped": self.skipped,
             "words": self.words,
             "accuracy": self.accuracy(),
             "loss": self.loss,
@@ -180,24 +184,35 @@ impl Mlm {
         stop: Option<&AtomicBool>,
     ) -> anyhow::Result<Words> {
         let rows: Vec<usize> = (0..source.len()).collect();
-        let (mut loss, mut correct, mut words) = (0.0, 0, 0);
+        let (mut loss, mut correct, mut words, mut captions) = (0.0, 0, 0, 0);
+        let mut ledger = Ledger::new();
         let bar = progress::bar(rows.len() as u64);
         for rows in rows.chunks(BATCH) {
             go_on(stop)?;
             bar.inc(rows.len() as u64);
-            let batch = self.inputs.batch(source, rows, None)?;
+            let batch = self.inputs.batch(source, rows, &mut ledger);
+            captions += batch.captions.rows();
+            if batch.captions.rows() == 0 {
+                continue;
+            }
             let found = model.evaluate(&self.to_device(batch));
             loss += found.loss * found.counted as f64;
             correct += found.correct;
             words += found.counted;
         }
         bar.finish_and_clear();
+        ensure!(
+            words > 0,
+            "{}: no caption holds a word of the vocabulary: {ledger}",
+            source.name()
+        );
         Ok(Words {
             name: source.name().to_string(),
-            captions: rows.len(),
+            captions,
+            skipped: ledger.total(),
             words,
             correct,
-            loss: loss / words.max(1) as f64,
+            loss: loss / words as f64,
         })
     }
 }
