@@ -1,5 +1,6 @@
 //! Each segment of a text tower against autodiff and against what it says of its cost, with every parameter frozen and
 //! not.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! A block with adapters is what autodiff says it is, whichever of its parameters train, and costs what it says.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use burn::{
     module::Module,

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod attention_pool;
 mod classify;
 mod config;
 mod embed;
@@ -11,10 +12,11 @@ mod open;
 mod position;
 mod vit;
 
+pub use attention_pool::AttentionPool;
 pub use classify::{ClassifyOutput, LabelledBatch, classify_step};
 pub use config::{ImageSize, Pooling, VisionConfig};
 pub use embed::{PatchEmbed, PatchEmbedSaved};
-pub use head::{AttentionPool, VisionHead, VisionHeadSaved};
+pub use head::{VisionHead, VisionHeadSaved};
 pub use keys::VisionKeys;
 pub use transformer::ConfigError;
 pub use vit::{VisionEncoder, VisionTransformer};

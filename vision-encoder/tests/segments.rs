@@ -109,7 +109,7 @@ fn with_adapters(mut tower: VisionTransformer, device: &Device) -> VisionTransfo
             1 => Method::Dora(Dora::new(&lora, &map.base(), device)),
             _ => Method::Ia3(Ia3::new(sizes, count % 2 == 0, device)),
         };
-        map.attach("a", method).unwrap();
+        map.attach("a", method).expect("the map has no adapter yet");
         count += 1;
     });
     tower

@@ -213,7 +213,12 @@ fn clip(fixture: &Fixture) {
                 loss: loss_of(&config),
                 execution: Execution { policy, parts },
             };
-            let out = contrastive_step(model, &[batch.clone()], &step, Seed::evaluation());
+            let out = contrastive_step(
+                model,
+                std::slice::from_ref(&batch),
+                &step,
+                Seed::evaluation(),
+            );
             fixture.compare_number(&outputs, &name("loss"), out.loss);
             if prefix.is_empty() {
                 let gradients = adapted.gradients(&out.gradients);
@@ -285,7 +290,13 @@ fn vit(fixture: &Fixture) {
         }
         for policy in POLICIES {
             let execution = Execution { policy, parts: 1 };
-            let out = classify_step(model, &[batch.clone()], 0.0, execution, Seed::evaluation());
+            let out = classify_step(
+                model,
+                std::slice::from_ref(&batch),
+                0.0,
+                execution,
+                Seed::evaluation(),
+            );
             fixture.compare_number(&outputs, &format!("{prefix}loss"), out.loss);
             if prefix.is_empty() {
                 let gradients = adapted.gradients(&out.gradients);
