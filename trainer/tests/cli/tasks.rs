@@ -106,6 +106,15 @@ fn recomputing_changes_no_bit_and_micro_batches_no_digit_that_is_seen() {
         let plain = train(&folder, kind, "plain", &[]);
         let want = losses(&plain);
         assert_eq!(want.len(), 4, "{}", kind.name);
+        let dropped = train(&folder, kind, "dropped", &["train.dropout=0.2"]);
+        let again = ["train.dropout=0.2", "train.checkpointing=every-cut"];
+        let again = train(&folder, kind, "dropped-again", &again);
+        assert!(tensors(&dropped, 4) != tensors(&plain, 4), "{}", kind.name);
+        assert!(
+            tensors(&again, 4) == tensors(&dropped, 4),
+            "{} with dropout",
+            kind.name
+        );
         for (number, policy) in ["every-cut", "every(2)", "nested(2,1)"].iter().enumerate() {
             let set = format!("train.checkpointing={policy}");
             let run = train(&folder, kind, &format!("recompute{number}"), &[&set]);
