@@ -8,7 +8,7 @@ use fuzz as _; // its allocator
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 use text_encoder::TextConfig;
-use transformer::ConfigError;
+use transformer::{ConfigError, TowerSizes};
 use vision_encoder::VisionConfig;
 
 fuzz_target!(|input: &[u8]| {
@@ -69,18 +69,20 @@ fn vision(parsed: Result<VisionConfig, ConfigError>) {
 fn check_vision(config: &VisionConfig) {
     assert!(config.grid() >= 1 && config.tokens() <= 65_537);
     assert_eq!(config.channels, 3);
-    assert!(config.n_layers >= 1 && config.n_layers <= 1000);
-    assert_eq!(config.d_model % config.n_heads, 0);
-    assert!(config.d_hidden >= 1 && config.norm_epsilon > 0.0);
+    check_sizes(&config.sizes);
     assert!(config.parameters() > 0 && config.parameters() < 1 << 60);
     assert!((0.0..1.0).contains(&config.patch_dropout));
 }
 
+fn check_sizes(sizes: &TowerSizes) {
+    assert!(sizes.n_layers >= 1 && sizes.n_layers <= 1000);
+    assert_eq!(sizes.d_model % sizes.n_heads, 0);
+    assert!(sizes.d_hidden >= 1 && sizes.norm_epsilon > 0.0);
+}
+
 fn check_text(config: &TextConfig) {
-    assert!(config.n_layers >= 1 && config.n_layers <= 1000);
-    assert_eq!(config.d_model % config.n_heads, 0);
+    check_sizes(&config.sizes);
     assert!(config.context >= 1 && config.context <= 65_536);
-    assert!(config.d_hidden >= 1 && config.norm_epsilon > 0.0);
     assert!(config.padding_id.is_none_or(|id| id < config.vocab_size));
     assert!(config.parameters() > 0 && config.parameters() < 1 << 60);
 }

@@ -32,7 +32,10 @@ fuzz_target!(|input: &[u8]| {
         let lines = lines(input, config.max_row_bytes);
         // A list of texts is as many rows.
         let lists = input.contains(&b'[');
-        assert!(found == lines || (lists && found > lines), "{found} of {lines} lines");
+        assert!(
+            found == lines || (lists && found > lines),
+            "{found} of {lines} lines"
+        );
     }
 });
 

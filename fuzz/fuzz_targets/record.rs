@@ -13,7 +13,8 @@ use trainer::run::record;
 use transformer::Weights;
 
 /// A record in which nothing is wrong but the files.
-const RIGHT: &[u8] = b"{state}  state.json\n{optimizer}  optimizer.safetensors\n{recipe}  recipe.toml\n\
+const RIGHT: &[u8] =
+    b"{state}  state.json\n{optimizer}  optimizer.safetensors\n{recipe}  recipe.toml\n\
 {sizes}  sizes.bin\n";
 
 /// A recipe of one source.
@@ -43,7 +44,10 @@ fuzz_target!(|input: &[u8]| {
             let state = &found.state;
             assert!((1..=record::FORMAT).contains(&state.format));
             assert!(state.step == 120 && state.step <= state.steps && state.seconds >= 0.0);
-            assert_eq!(found.sizes().unwrap().len(), if state.format == 1 { 0 } else { 4 });
+            assert_eq!(
+                found.sizes().unwrap().len(),
+                if state.format == 1 { 0 } else { 4 }
+            );
             for (bytes, name) in [(text, "state.json"), (optimizer, "optimizer.safetensors")] {
                 let line = format!("{}  {name}", sum(bytes));
                 let listed = String::from_utf8_lossy(&sums);
