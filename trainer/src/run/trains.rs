@@ -170,3 +170,56 @@ impl Unmoved {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Tensor;
+    use optimizer::{AdamW, Groups, StateMemory};
+    use peft::LinearConfig;
+
+    use super::*;
+
+    #[test]
+    fn what_gets_no_gradient_or_only_zeros_stops_the_run_by_name() {
+        let device = crate::device::open(None).unwrap();
+        let model = LinearConfig::new(2, 3).init(&device);
+        let slots = Groups::default().slots(&model).unwrap();
+        let optimizer = SlotOptimizer::new(Box::new(AdamW::default()), slots, StateMemory::Host);
+        let bias = model.bias.clone().unwrap();
+        let gradients = |weight: f32, has_bias: bool| {
+            let mut gradients = Gradients::default();
+            gradients.add(model.weight.id, Tensor::<1>::full([6], weight, &device));
+            if has_bias {
+                gradients.add(bias.id, Tensor::<1>::ones([3], &device));
+            }
+            gradients
+        };
+        let error = Unmoved::of(&optimizer).look(1, &gradients(1.0, false));
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("`bias` is to train and gets no gradient"),
+            "{error}"
+        );
+
+        let mut unmoved = Unmoved::of(&optimizer);
+        unmoved.look(1, &gradients(0.0, true)).unwrap();
+        unmoved.look(2, &gradients(0.0, true)).unwrap();
+        let error = unmoved.look(3, &gradients(0.0, true)).unwrap_err();
+        assert!(
+            error.to_string().starts_with("`weight` is to train"),
+            "{error}"
+        );
+
+        let mut unmoved = Unmoved::of(&optimizer);
+        unmoved.look(1, &gradients(0.0, true)).unwrap();
+        unmoved.look(2, &gradients(1e-9, true)).unwrap();
+        unmoved.look(3, &gradients(0.0, false)).unwrap();
+
+        let lines = table(&model, &optimizer, &gradients(1.0, true), 0.5);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(
+            lines[2].contains("full") && lines[2].contains("5.0e-1"),
+            "{lines:?}"
+        );
+    }
+}
